@@ -1,0 +1,7 @@
+// Package engine decides whether images may run. Given a snapshot of compiled policies, a review's images and two
+// ports (resolve a tag, verify a digest), it answers with one verdict, and remembers it.
+//
+// It trusts the snapshot and the ports. It trusts nothing in a request: image strings are the words of whoever may
+// create a pod. It never touches a network, a file, a logger or a telemetry SDK; what it counts, it counts in plain
+// atomics that others read.
+package engine
