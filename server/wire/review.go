@@ -1,0 +1,257 @@
+// Package wire turns the bytes of an ImageReview into the few fields a decision needs, and a decision into the bytes
+// of a reply.
+//
+// It decides what a document says, the way Kubernetes reads one: field names are case-sensitive, unknown fields and
+// the request's own status are ignored, of duplicate keys the last wins, and the whole document must be valid JSON
+// (RFC 8259), ignored parts included. It trusts nothing in a body: depth, counts and what is kept between two bodies
+// are bounded, the work is linear in the length, and no error repeats any of the content.
+//
+// It never judges what the fields say: whether kind and apiVersion are the right ones, whether there are containers
+// and whether an image is named properly is for the caller. It uses no reflection, and nothing of Kubernetes.
+package wire
+
+import (
+	"strconv"
+	"unicode/utf8"
+	"unsafe"
+)
+
+// MaxImages is the number of containers that one review may have. The apiserver takes pods of 3 MiB at most, and a
+// container takes 28 bytes or more of that, so that no review it sends comes near.
+const MaxImages = 1 << 17
+
+const (
+	maxDepth   = 10_000  // arrays and objects within each other, as in encoding/json
+	maxScratch = 1 << 20 // bytes of strings that don't fit where they stood in the body
+
+	keptScratch = 4096 // bytes that a Review keeps for the next body
+	keptImages  = 64   // elements, likewise, however few the next bodies need
+	leanReviews = 64   // small reviews in a row after which more than that is given back
+)
+
+// Review is what a decision needs of an ImageReview. The zero value is ready, and meant to be used again and again: a
+// Review that has grown to the size of its bodies allocates nothing. It is not safe for concurrent use.
+//
+// The strings alias the body that was decoded, or memory of the Review itself. They are valid until the body is
+// changed or the Review is used again, whichever is first; whoever keeps one longer clones it.
+type Review struct {
+	Kind       string
+	APIVersion string
+	Namespace  string
+	Images     []string // one per container, in the order of the body; empty where the container has no image
+
+	images  []string // what Images shows, with the capacity that later reviews use
+	scratch []byte   // strings that are longer than what they were written as
+	lean    int      // reviews in a row that would have done with less than cap(images)
+	failure DecodeError
+
+	inObject [maxDepth/64 + 1]uint64 // by depth, one bit each: an object is open there, otherwise an array
+}
+
+// DecodeError says why a body is not an ImageReview. It holds nothing of the body, so that it can be shown to anyone.
+type DecodeError struct {
+	Offset  int    // of the byte in the body, from 0, at which decoding stopped
+	Message string // a clause such as "a string is not closed"
+}
+
+// Error returns the message and the offset.
+func (e *DecodeError) Error() string { return e.Message + " (byte " + strconv.Itoa(e.Offset) + ")" }
+
+// Reset forgets the last review, so that nothing of its body is kept alive. The capacity stays, within bounds.
+func (r *Review) Reset() {
+	r.Kind, r.APIVersion, r.Namespace, r.Images = "", "", "", nil
+	r.failure = DecodeError{}
+	if cap(r.scratch) > keptScratch {
+		r.scratch = nil
+	}
+	if cap(r.images) <= keptImages || len(r.images) > cap(r.images)/4 {
+		r.lean = 0
+	} else if r.lean++; r.lean >= leanReviews {
+		r.images = nil
+	}
+	clear(r.images)
+	r.images, r.scratch = r.images[:0], r.scratch[:0]
+}
+
+// Decode reads a body into r, over whatever r held. Every error is a [*DecodeError] and leaves r empty.
+//
+// The body is written to: strings with escapes are unescaped where they stand. It is of no use as JSON afterwards, and
+// belongs to r until r is used again. A body without a review of at least one container is no error.
+//
+// The rules are those of encoding/json for a struct of these fields: null leaves a string as it is and a list empty, a
+// field of another type is an error, a second spec is laid over the first, bytes that are not UTF-8 and halves of
+// surrogate pairs become U+FFFD. There are three differences. Names match in exact case only. The document must be an
+// object. And a second containers replaces the first as a whole, where encoding/json lets fields of the first shine
+// through.
+func (r *Review) Decode(body []byte) error {
+	r.Reset()
+	if r.document(body) < 0 {
+		failure := r.failure
+		r.Reset()
+		return &failure
+	}
+	r.Images = r.images
+	return nil
+}
+
+// The methods below read one construct each. They take the offset at which it begins and return the one behind it, or
+// a negative number after a call of fail.
+
+// fail notes the first, and only, failure of a body.
+func (r *Review) fail(at int, message string) int {
+	r.failure = DecodeError{Offset: at, Message: message}
+	return -1
+}
+
+func (r *Review) document(b []byte) int {
+	i := skipSpace(b, 0)
+	switch {
+	case i >= len(b):
+		return r.fail(i, "the body is empty")
+	case b[i] != '{':
+		return r.fail(i, "the body is not a JSON object")
+	}
+	if i = r.review(b, i+1); i < 0 {
+		return i
+	}
+	if i = skipSpace(b, i); i < len(b) {
+		return r.fail(i, "there is something behind the JSON document")
+	}
+	return i
+}
+
+// review reads the outermost object from behind its brace. So do the two below.
+func (r *Review) review(b []byte, i int) int {
+	for first := true; ; first = false {
+		key, value, more := r.member(b, i, first)
+		if !more {
+			return value
+		}
+		switch string(key) {
+		case "kind":
+			i = r.text(b, value, &r.Kind, "kind is not a string")
+		case "apiVersion":
+			i = r.text(b, value, &r.APIVersion, "apiVersion is not a string")
+		case "spec":
+			switch b[value] {
+			case '{':
+				i = r.spec(b, value+1)
+			case 'n':
+				i = r.literal(b, value, "null")
+			default:
+				i = r.fail(value, "spec is not an object")
+			}
+		default:
+			i = r.skip(b, value, 1)
+		}
+		if i < 0 {
+			return i
+		}
+	}
+}
+
+func (r *Review) spec(b []byte, i int) int {
+	for first := true; ; first = false {
+		key, value, more := r.member(b, i, first)
+		if !more {
+			return value
+		}
+		switch string(key) {
+		case "namespace":
+			i = r.text(b, value, &r.Namespace, "spec.namespace is not a string")
+		case "containers":
+			i = r.containers(b, value)
+		default:
+			i = r.skip(b, value, 2)
+		}
+		if i < 0 {
+			return i
+		}
+	}
+}
+
+// containers reads the list, in place of any that came before it.
+func (r *Review) containers(b []byte, i int) int {
+	clear(r.images) // nothing beyond the length may keep a body alive
+	r.images = r.images[:0]
+	switch b[i] {
+	case '[':
+	case 'n':
+		return r.literal(b, i, "null")
+	default:
+		return r.fail(i, "spec.containers is not a list")
+	}
+	if i = skipSpace(b, i+1); i < len(b) && b[i] == ']' {
+		return i + 1
+	}
+	for {
+		if i >= len(b) {
+			return r.fail(i, "the body ends within a list")
+		}
+		if len(r.images) == MaxImages {
+			return r.fail(i, "there are more than "+strconv.Itoa(MaxImages)+" containers, which no pod can have")
+		}
+		image := ""
+		switch b[i] {
+		case '{':
+			i = r.container(b, i+1, &image)
+		case 'n':
+			i = r.literal(b, i, "null")
+		default:
+			i = r.fail(i, "a container is not an object")
+		}
+		if i < 0 {
+			return i
+		}
+		r.images = append(r.images, image)
+		i = skipSpace(b, i)
+		switch {
+		case i < len(b) && b[i] == ',':
+			i = skipSpace(b, i+1)
+		case i < len(b) && b[i] == ']':
+			return i + 1
+		default:
+			return r.fail(i, "a list goes on with neither a comma nor a bracket")
+		}
+	}
+}
+
+func (r *Review) container(b []byte, i int, image *string) int {
+	for first := true; ; first = false {
+		key, value, more := r.member(b, i, first)
+		if !more {
+			return value
+		}
+		if string(key) == "image" {
+			i = r.text(b, value, image, "the image of a container is not a string")
+		} else {
+			i = r.skip(b, value, 4)
+		}
+		if i < 0 {
+			return i
+		}
+	}
+}
+
+// text reads a string into dst, or null, which leaves dst alone.
+func (r *Review) text(b []byte, i int, dst *string, otherType string) int {
+	if b[i] == 'n' {
+		return r.literal(b, i, "null")
+	}
+	if b[i] != '"' {
+		return r.fail(i, otherType)
+	}
+	end, escaped := r.quoted(b, i+1)
+	if end < 0 {
+		return end
+	}
+	s := b[i+1 : end]
+	if escaped || !utf8.Valid(s) {
+		var ok bool
+		if s, ok = r.unquote(s); !ok {
+			return r.fail(i, "there is too much text that is not UTF-8")
+		}
+	}
+	*dst = unsafe.String(unsafe.SliceData(s), len(s)) // lives as long as the body and r are left alone, see Review
+	return end + 1
+}

@@ -1,0 +1,257 @@
+package wire
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// Eight bytes are looked at as one number. Each mask has one byte's value in all eight.
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// specials marks the bytes of x that end a run of plain characters in a JSON string: the quote, the backslash and the
+// control characters. The lowest mark is exact; those above it may be wrong, because a subtraction borrows upwards.
+func specials(x uint64) uint64 {
+	quote := x ^ ('"' * ones)
+	slash := x ^ ('\\' * ones)
+	return ((quote-ones)&^quote | (slash-ones)&^slash | (x-' '*ones)&^x) & highs
+}
+
+// hex4 reads four hexadecimal digits of either case, and tells whether they are.
+func hex4(b []byte) (rune, bool) {
+	x := binary.BigEndian.Uint32(b)
+	lower := x | 0x20202020
+	// For a byte below 0x80, adding 0x80-c sets the high bit if it is at least c; no byte carries into the next.
+	digits := (x + 0x50505050) &^ (x + 0x46464646)          // '0' to '9'
+	letters := (lower + 0x1f1f1f1f) &^ (lower + 0x19191919) // 'a' to 'f'
+	ok := (digits|letters)&^x&0x80808080 == 0x80808080
+	x = x&0x0f0f0f0f + 9*(x>>6&0x01010101)
+	x = (x | x>>4) & 0x00ff00ff
+	return rune((x | x>>8) & 0xffff), ok
+}
+
+// skipSpace returns the offset of the first byte from i on that is no JSON white space, len(b) if there is none.
+func skipSpace(b []byte, i int) int {
+	for i < len(b) && b[i] <= ' ' && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
+		i++
+	}
+	return i
+}
+
+// member reads up to the value of an object's next member: i is behind the opening brace for the first, behind the
+// last value for those after it. There are no more behind the closing brace, whose end is returned, and on failure. A
+// value is at least one byte away from the end of b.
+func (r *Review) member(b []byte, i int, first bool) (key []byte, value int, more bool) {
+	i = skipSpace(b, i)
+	if i < len(b) && b[i] == '}' {
+		return nil, i + 1, false
+	}
+	if !first {
+		if i >= len(b) || b[i] != ',' {
+			return nil, r.fail(i, "an object goes on with neither a comma nor a brace"), false
+		}
+		i = skipSpace(b, i+1)
+	}
+	key, escaped, value := r.name(b, i)
+	if escaped && len(key) <= len(`\u0000`)*len("apiVersion") { // the longest writing of the longest name we know
+		used := len(r.scratch)
+		key, _ = r.unquote(key)
+		r.scratch = r.scratch[:used] // the key is compared at once, and never kept
+	}
+	return key, value, value >= 0
+}
+
+// name reads a member's name and colon. It returns the name as it is written, and the offset of the value.
+func (r *Review) name(b []byte, i int) (key []byte, escaped bool, value int) {
+	if i >= len(b) || b[i] != '"' {
+		return nil, false, r.fail(i, "an object has something else than a quoted name")
+	}
+	start := i + 1
+	end, escaped := r.quoted(b, start)
+	if end < 0 {
+		return nil, false, end
+	}
+	key = b[start:end]
+	i = skipSpace(b, end+1)
+	if i >= len(b) || b[i] != ':' {
+		return nil, false, r.fail(i, "a name in an object has no colon")
+	}
+	if i = skipSpace(b, i+1); i >= len(b) {
+		return nil, false, r.fail(i, "the body ends within an object")
+	}
+	return key, escaped, i
+}
+
+// skip reads any value without looking at what it says. depth is the number of arrays and objects that are open. It
+// does not recurse: what is open is a bit per level in r.
+func (r *Review) skip(b []byte, i, depth int) int {
+	for base := depth; ; {
+		// A value begins at i.
+		if i >= len(b) {
+			return r.fail(i, "the body ends where a value is due")
+		}
+		switch c := b[i]; c {
+		case '{', '[':
+			if depth++; depth > maxDepth {
+				return r.fail(i, "objects and lists are nested too deeply")
+			}
+			i = skipSpace(b, i+1)
+			if i < len(b) && b[i] == c+2 { // the closing brace or bracket: both are two behind their opening one
+				depth--
+				i++
+				break
+			}
+			bit := uint64(1) << (depth % 64)
+			if c == '[' {
+				r.inObject[depth/64] &^= bit
+				continue
+			}
+			r.inObject[depth/64] |= bit
+			if _, _, i = r.name(b, i); i < 0 {
+				return i
+			}
+			continue
+		case '"':
+			if i, _ = r.quoted(b, i+1); i >= 0 {
+				i++
+			}
+		case 't':
+			i = r.literal(b, i, "true")
+		case 'f':
+			i = r.literal(b, i, "false")
+		case 'n':
+			i = r.literal(b, i, "null")
+		default:
+			i = r.number(b, i)
+		}
+		if i < 0 {
+			return i
+		}
+		// A value ended before i. Close what it was the last of.
+		for {
+			if depth == base {
+				return i
+			}
+			inObject := r.inObject[depth/64]>>(depth%64)&1 == 1
+			i = skipSpace(b, i)
+			switch {
+			case i >= len(b):
+				return r.fail(i, "the body ends within an object or a list")
+			case b[i] == ',':
+				i = skipSpace(b, i+1)
+				if inObject {
+					if _, _, i = r.name(b, i); i < 0 {
+						return i
+					}
+				}
+			case inObject && b[i] == '}', !inObject && b[i] == ']':
+				depth--
+				i++
+				continue
+			default:
+				return r.fail(i, "an object or a list goes on with neither a comma nor its end")
+			}
+			break
+		}
+	}
+}
+
+// literal reads true, false or null.
+func (r *Review) literal(b []byte, i int, word string) int {
+	if len(b)-i < len(word) || string(b[i:i+len(word)]) != word {
+		return r.fail(i, "a value is neither a string nor a number nor true, false or null")
+	}
+	return i + len(word)
+}
+
+// number reads a number by the grammar of RFC 8259, section 6.
+func (r *Review) number(b []byte, i int) int {
+	if b[i] == '-' {
+		i++
+	}
+	start := i
+	i = skipDigits(b, i)
+	switch {
+	case i == start:
+		return r.fail(i, "a value is not JSON")
+	case b[start] == '0' && i > start+1:
+		return r.fail(i, "a number begins with a zero")
+	}
+	if i < len(b) && b[i] == '.' {
+		start = i + 1
+		if i = skipDigits(b, start); i == start {
+			return r.fail(i, "a number has no digits behind its point")
+		}
+	}
+	if i < len(b) && b[i]|0x20 == 'e' {
+		if i++; i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
+		}
+		start = i
+		if i = skipDigits(b, start); i == start {
+			return r.fail(i, "a number has no digits in its exponent")
+		}
+	}
+	return i
+}
+
+func skipDigits(b []byte, i int) int {
+	for i < len(b) && '0' <= b[i] && b[i] <= '9' {
+		i++
+	}
+	return i
+}
+
+// quoted reads a string from behind its opening quote. It returns the offset of the closing quote, and whether there
+// are escapes, which it has checked. Bytes that are not UTF-8 pass.
+func (r *Review) quoted(b []byte, i int) (end int, escaped bool) {
+	for {
+		// Find the next byte that is not plain.
+		for {
+			if len(b)-i < 8 {
+				for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' ' {
+					i++
+				}
+				break
+			}
+			if m := specials(binary.LittleEndian.Uint64(b[i:])); m != 0 {
+				i += bits.TrailingZeros64(m) / 8
+				break
+			}
+			i += 8
+		}
+		if i >= len(b) {
+			return r.fail(i, "a string is not closed"), false
+		}
+		switch b[i] {
+		case '"':
+			return i, escaped
+		case '\\':
+		default:
+			return r.fail(i, "a string holds a control character that is not escaped"), false
+		}
+		// One escape is often followed by the next.
+		escaped = true
+		for i < len(b) && b[i] == '\\' {
+			if i++; i >= len(b) {
+				break
+			}
+			switch b[i] {
+			case 'u':
+				if len(b)-i < 5 {
+					return r.fail(i, "a string is not closed"), false
+				}
+				if _, ok := hex4(b[i+1:]); !ok {
+					return r.fail(i, "a string has \\u without four hexadecimal digits"), false
+				}
+				i += 5
+			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+				i++
+			default:
+				return r.fail(i, "a string has an escape that JSON does not know"), false
+			}
+		}
+	}
+}
