@@ -113,6 +113,10 @@ func appendEscape(dst []byte, char rune) []byte {
 	switch char {
 	case '"', '\\':
 		return append(dst, '\\', byte(char))
+	case '\b':
+		return append(dst, `\b`...)
+	case '\f':
+		return append(dst, `\f`...)
 	case '\n':
 		return append(dst, `\n`...)
 	case '\r':
