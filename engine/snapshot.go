@@ -2,7 +2,13 @@ package engine
 
 import (
 	"crypto"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strings"
 	"time"
+
+	"sluice/cache"
 )
 
 // Policy is one compiled policy document. It is immutable once it is part of a [Snapshot].
@@ -82,3 +88,74 @@ const (
 	NoMatchAllow
 	NoMatchWarn
 )
+
+// Snapshot is a set of compiled policies, immutable and shared by all reviews.
+type Snapshot struct {
+	policies    []*Policy
+	noMatch     NoMatch
+	fingerprint string
+	scopes      *cache.Memo[string, *scope]
+}
+
+// maxScopes bounds how many namespaces a snapshot remembers the rules of. Beyond it they are found anew.
+const maxScopes = 4096
+
+// NewSnapshot makes a snapshot of policies, of which it keeps a copy sorted by name.
+func NewSnapshot(policies []*Policy, noMatch NoMatch) *Snapshot {
+	s := &Snapshot{
+		policies: slices.SortedFunc(slices.Values(policies), func(a, b *Policy) int { return strings.Compare(a.Name, b.Name) }),
+		noMatch:  noMatch,
+		scopes:   cache.NewMemo[string, *scope](maxScopes),
+	}
+	all := newScope(s.policies, noMatch)
+	s.fingerprint = all.short
+	return s
+}
+
+// Fingerprint identifies the policies and noMatch, in 12 hexadecimal digits, for people to compare.
+func (s *Snapshot) Fingerprint() string { return s.fingerprint }
+
+// Policies returns how many policies there are.
+func (s *Snapshot) Policies() int { return len(s.policies) }
+
+// scope is the rules that apply to a namespace. Namespaces with the same rules have scopes of the same fingerprint,
+// and so share their verdicts.
+type scope struct {
+	policies    []*Policy
+	noMatch     NoMatch
+	fingerprint [32]byte
+	short       string
+}
+
+func newScope(policies []*Policy, noMatch NoMatch) *scope {
+	h := sha256.New()
+	h.Write([]byte{'s', 'c', 'o', 'p', 'e', 1, byte(noMatch)})
+	for _, p := range policies { // in order of their names, so that equal sets are equal
+		h.Write(p.Fingerprint[:])
+	}
+	sc := &scope{policies: policies, noMatch: noMatch}
+	h.Sum(sc.fingerprint[:0])
+	sc.short = hex.EncodeToString(sc.fingerprint[:6])
+	return sc
+}
+
+// scope finds the rules of a namespace. It neither locks nor allocates for one that was seen before.
+func (s *Snapshot) scope(namespace string) *scope {
+	if sc, ok := s.scopes.Get(namespace); ok {
+		return sc
+	}
+	var apply []*Policy
+	for _, p := range s.policies {
+		if p.Namespaces.Match(namespace) {
+			apply = append(apply, p)
+		}
+	}
+	sc := newScope(apply, s.noMatch)
+	if len(namespace) <= maxNamespace {
+		s.scopes.Put(strings.Clone(namespace), sc)
+	}
+	return sc
+}
+
+// maxNamespace is the length of a DNS label (RFC 1123), which a namespace's name is.
+const maxNamespace = 63

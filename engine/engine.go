@@ -1,0 +1,213 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/cache"
+)
+
+// Config is what an Engine is made of. Zero numbers mean the defaults.
+type Config struct {
+	Resolver Resolver
+	Verifier Verifier
+
+	MaxVerdicts     int64 // how many verdicts are remembered; default 100,000
+	MissesPerReview int   // how many images of one review are checked side by side; default 16
+	MaxChecks       int   // how many images are checked at once, over all reviews; default 256
+	MaxWaiting      int   // how many more may wait for that; beyond it reviews are shed; default 4,096
+}
+
+// Engine decides reviews. Its methods may be called concurrently.
+type Engine struct {
+	resolver Resolver
+	verifier Verifier
+	perMiss  int
+
+	snapshot atomic.Pointer[Snapshot]
+	verdicts *cache.Cache[verdictKey, *Verdict]
+
+	checks     chan struct{} // a token for each image that is being checked
+	waiting    atomic.Int64
+	maxWaiting int64
+	shed       atomic.Uint64
+}
+
+// verdictKey is what a verdict depends on: the rules for the namespace, and the image as it was sent. The cache
+// compares the whole of it on every hit: an unkeyed hash alone could be brought to collide by a pod's author.
+type verdictKey struct {
+	rules [32]byte
+	image string
+}
+
+// New makes an Engine, which denies everything until Load.
+func New(c Config) (*Engine, error) {
+	if c.Resolver == nil || c.Verifier == nil {
+		return nil, errors.New("engine: a resolver and a verifier are needed")
+	}
+	orDefault := func(v *int, otherwise int) {
+		if *v <= 0 {
+			*v = otherwise
+		}
+	}
+	orDefault(&c.MissesPerReview, 16)
+	orDefault(&c.MaxChecks, 256)
+	orDefault(&c.MaxWaiting, 4096)
+	if c.MaxVerdicts <= 0 {
+		c.MaxVerdicts = 100_000
+	}
+	verdicts, err := cache.New(cache.Options[verdictKey, *Verdict]{MaxCost: c.MaxVerdicts})
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		resolver: c.Resolver, verifier: c.Verifier, perMiss: c.MissesPerReview, verdicts: verdicts,
+		checks: make(chan struct{}, c.MaxChecks), maxWaiting: int64(c.MaxWaiting),
+	}
+	e.Load(NewSnapshot(nil, NoMatchDeny))
+	return e, nil
+}
+
+// Load makes s the rules. No review that is answered after Load has returned is decided by earlier ones: their
+// verdicts have other keys, and a review that is under way is decided again.
+func (e *Engine) Load(s *Snapshot) { e.snapshot.Store(s) }
+
+// Snapshot returns the rules in force.
+func (e *Engine) Snapshot() *Snapshot { return e.snapshot.Load() }
+
+// Close ends the cache's background work. Nothing may be decided after it.
+func (e *Engine) Close() { e.verdicts.Close() }
+
+// Stats is what the engine counted since it was made.
+type Stats struct {
+	Verdicts cache.Stats
+	Checking int    // images being checked now
+	Waiting  int64  // images waiting for their turn now
+	Shed     uint64 // images not checked because too many waited
+}
+
+// Stats returns the counts.
+func (e *Engine) Stats() Stats {
+	return Stats{Verdicts: e.verdicts.Stats(), Checking: len(e.checks), Waiting: e.waiting.Load(), Shed: e.shed.Load()}
+}
+
+// Hit decides the review if the verdict on each image is remembered, and otherwise returns false and leaves res
+// undefined. It takes no lock, allocates nothing once res has grown, and never waits.
+func (e *Engine) Hit(req *Request, res *Result) bool {
+	if len(req.Images) == 0 {
+		return false
+	}
+	sc := e.snapshot.Load().scope(req.Namespace)
+	res.begin(sc)
+	key := verdictKey{rules: sc.fingerprint}
+	now := e.verdicts.Now()
+	for _, image := range req.Images {
+		key.image = image
+		v, ok := e.verdicts.Get(key, now)
+		if !ok {
+			return false
+		}
+		res.add(v)
+	}
+	res.finish()
+	res.Hit = true
+	return true
+}
+
+// Decide decides the review, checking what is not remembered within ctx. It always leaves an answer in res.
+func (e *Engine) Decide(ctx context.Context, req *Request, res *Result) {
+	for {
+		s := e.snapshot.Load()
+		if !e.Hit(req, res) {
+			e.miss(ctx, s, req, res)
+		}
+		// Rules that changed meanwhile are the ones to answer by, while there is time.
+		if e.snapshot.Load() == s || ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// miss decides a review of which at least one image is not remembered: each distinct image once, side by side.
+func (e *Engine) miss(ctx context.Context, s *Snapshot, req *Request, res *Result) {
+	sc := s.scope(req.Namespace)
+	index := make(map[string]int, len(req.Images))
+	images := make([]string, 0, len(req.Images))
+	for _, image := range req.Images {
+		if _, ok := index[image]; !ok {
+			image = strings.Clone(image)
+			index[image] = len(images)
+			images = append(images, image)
+		}
+	}
+	verdicts := make([]*Verdict, len(images))
+	var next atomic.Int64
+	work := func() {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(images) {
+				return
+			}
+			verdicts[i] = e.verdict(ctx, sc, images[i])
+		}
+	}
+	var wg sync.WaitGroup
+	for range min(e.perMiss, len(images)) - 1 {
+		wg.Go(work)
+	}
+	work()
+	wg.Wait()
+	res.begin(sc)
+	for _, v := range verdicts {
+		res.add(v)
+	}
+	res.finish()
+}
+
+// verdict finds the verdict on one image, remembered, joined or decided now.
+func (e *Engine) verdict(ctx context.Context, sc *scope, image string) *Verdict {
+	ref, err := ParseReference(image)
+	if err != nil {
+		return invalid(image, err)
+	}
+	loaded, err := e.verdicts.Do(ctx, verdictKey{sc.fingerprint, image},
+		func(ctx context.Context) (*Verdict, time.Duration, error) {
+			j := newJudgement(e, sc, image, ref)
+			defer j.done()
+			v, ttl := j.decide(ctx)
+			if err := ctx.Err(); err != nil { // nobody waits any more: what was found out may be half the truth
+				return nil, 0, err
+			}
+			return v, ttl, nil
+		})
+	if err != nil {
+		return newJudgement(e, sc, image, ref).undecided(asFailure(err))
+	}
+	return loaded.Value
+}
+
+// admit waits for a turn to check an image. The release it returns must be called once.
+func (e *Engine) admit(ctx context.Context) (release func(), f *Failure) {
+	release = func() { <-e.checks }
+	select {
+	case e.checks <- struct{}{}:
+		return release, nil
+	default:
+	}
+	if e.waiting.Add(1) > e.maxWaiting {
+		e.waiting.Add(-1)
+		e.shed.Add(1)
+		return nil, &Failure{Reason: ReasonOverloaded, Public: "too many checks are under way"}
+	}
+	defer e.waiting.Add(-1)
+	select {
+	case e.checks <- struct{}{}:
+		return release, nil
+	case <-ctx.Done():
+		return nil, asFailure(ctx.Err())
+	}
+}

@@ -1,0 +1,72 @@
+package engine
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+)
+
+// hitReviews makes an engine, and reviews whose verdicts it remembers.
+func hitReviews(t testing.TB) (e *Engine, allowed, denied, many *Request) {
+	t.Helper()
+	ports := &facts{}
+	ports.sign(ports.push("registry.example.com/team/app:v1.2.3"), "release", nil)
+	ports.push("registry.example.com/team/bad:v1.2.3")
+	e = newEngine(t, ports, NoMatchDeny, policyFor(t, "signed", "registry.example.com/**", signedBy("release")),
+		policyFor(t, "no-latest", "**", denyTags("latest")))
+	allowed = &Request{"prod-a", []string{"registry.example.com/team/app:v1.2.3"}}
+	denied = &Request{"prod-a", []string{"registry.example.com/team/app:v1.2.3", "registry.example.com/team/bad:v1.2.3"}}
+	many = &Request{Namespace: "prod-a"}
+	for i := range 3000 {
+		many.Images = append(many.Images, fmt.Sprintf("registry.example.com/team/app-%d", i))
+	}
+	for _, req := range []*Request{allowed, denied, many} {
+		var res Result
+		// Where three of them want the two places of a set, one is remembered only once ristretto has taken it in.
+		for tries := 0; !e.Hit(req, &res); tries++ {
+			if tries == 1000 {
+				t.Fatalf("the review of %d images is not remembered", len(req.Images))
+			}
+			e.Decide(t.Context(), req, &res)
+			runtime.Gosched()
+		}
+	}
+	return e, allowed, denied, many
+}
+
+func benchmarkHit(b *testing.B, e *Engine, req *Request) {
+	b.Helper()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		var res Result
+		for pb.Next() {
+			if !e.Hit(req, &res) {
+				b.Fatal("no hit")
+			}
+		}
+	})
+}
+
+func BenchmarkHitOneImage(b *testing.B) {
+	e, allowed, _, _ := hitReviews(b)
+	benchmarkHit(b, e, allowed)
+}
+
+func BenchmarkHitTwoImagesOneDenied(b *testing.B) {
+	e, _, denied, _ := hitReviews(b)
+	benchmarkHit(b, e, denied)
+}
+
+func BenchmarkHit3000Images(b *testing.B) {
+	e, _, _, many := hitReviews(b)
+	benchmarkHit(b, e, many)
+}
+
+func BenchmarkParseReference(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParseReference("registry.example.com/team/app:v1.2.3"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// facts is both ports: a registry that a test writes down. The real ones are in resolver; here stand the faults and
+// the counts that a decision depends on.
+type facts struct {
+	mu         sync.Mutex
+	digests    map[string]Digest               // by reference with tag
+	signatures map[string][]Signature          // by digest + authority ID
+	resolveErr error                           // what Resolve fails with
+	verifyErr  map[string]error                // by authority ID
+	wait       func(ctx context.Context) error // called by both, without the lock
+	ttl        time.Duration
+	resolves   int
+	verifies   int
+}
+
+func (f *facts) Resolve(ctx context.Context, ref Reference) (Resolution, error) {
+	f.mu.Lock()
+	f.resolves++
+	d, err, ttl := f.digests[ref.String()], f.resolveErr, f.ttl
+	f.mu.Unlock()
+	if f.wait != nil {
+		if err := f.wait(ctx); err != nil {
+			return Resolution{}, err
+		}
+	}
+	switch {
+	case err != nil:
+		return Resolution{}, err
+	case d == "":
+		return Resolution{}, &Failure{Reason: ReasonImageNotFound, Public: "there is no such image"}
+	case ttl == 0:
+		ttl = time.Hour
+	}
+	return Resolution{d, ttl}, nil
+}
+
+func (f *facts) Verify(ctx context.Context, ref Reference, a *Authority) (Evidence, error) {
+	f.mu.Lock()
+	f.verifies++
+	signatures, err := f.signatures[string(ref.Digest)+a.ID], f.verifyErr[a.ID]
+	f.mu.Unlock()
+	if f.wait != nil {
+		if err := f.wait(ctx); err != nil {
+			return Evidence{}, err
+		}
+	}
+	switch {
+	case err != nil:
+		return Evidence{}, err
+	case len(signatures) == 0:
+		return Evidence{}, &Failure{Reason: ReasonSignatureMissing, Public: "no signature was found"}
+	}
+	return Evidence{signatures, time.Hour}, nil
+}
+
+func (f *facts) counts() (resolves, verifies int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.resolves, f.verifies
+}
+
+// push makes an image, and returns its digest.
+func (f *facts) push(image string) Digest {
+	ref, err := ParseReference(image)
+	if err != nil {
+		panic(err)
+	}
+	d := Digest(fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(image))))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.digests == nil {
+		f.digests = make(map[string]Digest)
+	}
+	f.digests[ref.String()] = d
+	return d
+}
+
+func (f *facts) sign(d Digest, id string, annotations map[string]string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.signatures == nil {
+		f.signatures = make(map[string][]Signature)
+	}
+	f.signatures[string(d)+id] = append(f.signatures[string(d)+id], Signature{Annotations: annotations})
+}
+
+// newEngine makes an engine over ports with policies.
+func newEngine(t testing.TB, ports *facts, noMatch NoMatch, policies ...*Policy) *Engine {
+	t.Helper()
+	e, err := New(Config{Resolver: ports, Verifier: ports, MaxVerdicts: 10_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	e.Load(NewSnapshot(policies, noMatch))
+	return e
+}
+
+// policyFor makes a policy for the images of one glob. The options are the rest of it.
+func policyFor(t testing.TB, name, glob string, options ...func(*Policy)) *Policy {
+	t.Helper()
+	g, err := ParseImageGlob(glob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Policy{Name: name, Images: []Glob{g}, AllowTTL: 5 * time.Minute, DenyTTL: 15 * time.Second}
+	for _, o := range options {
+		o(p)
+	}
+	p.Fingerprint = sha256.Sum256(fmt.Appendf(nil, "%#v", *p))
+	return p
+}
+
+func signedBy(ids ...string) func(*Policy) {
+	return func(p *Policy) {
+		for _, id := range ids {
+			p.Authorities = append(p.Authorities, &Authority{Name: id, ID: id})
+		}
+	}
+}
+
+func denyTags(tags ...string) func(*Policy) {
+	return func(p *Policy) {
+		for _, tag := range tags {
+			g, err := ParseGlob(tag)
+			if err != nil {
+				panic(err)
+			}
+			p.Tags.Deny = append(p.Tags.Deny, g)
+		}
+	}
+}
+
+func onError(o OnError) func(*Policy) { return func(p *Policy) { p.OnError = o } }
+
+func mode(m Mode) func(*Policy) { return func(p *Policy) { p.Mode = m } }
+
+// decide asks for one review, and returns what can be compared and kept.
+func decide(t testing.TB, e *Engine, namespace string, images ...string) (Outcome, Reason, string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	defer cancel()
+	var res Result
+	e.Decide(ctx, &Request{namespace, images}, &res)
+	return res.Outcome, res.Reason, string(res.Message())
+}
+
+func auditText(res *Result) string {
+	var b strings.Builder
+	for _, a := range res.Audit() {
+		fmt.Fprintf(&b, "%s=%s\n", a.Key, a.Value)
+	}
+	return b.String()
+}

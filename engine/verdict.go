@@ -1,0 +1,159 @@
+package engine
+
+import (
+	"strconv"
+	"time"
+)
+
+// Outcome is what is answered. The zero value denies.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Deny  Outcome = iota // 200, allowed: false
+	Allow                // 200, allowed: true
+	Retry                // a status that makes the plugin ask again
+	Defer                // a status that makes the plugin's defaultAllow decide
+	Shed                 // a status that the plugin does not repeat: too much work is under way
+
+	numOutcomes
+)
+
+var outcomeNames = [numOutcomes]string{Deny: "deny", Allow: "allow", Retry: "retry", Defer: "defer", Shed: "shed"}
+
+// String returns the stable name, for metrics, audit annotations and logs.
+func (o Outcome) String() string {
+	if o < numOutcomes {
+		return outcomeNames[o]
+	}
+	return outcomeNames[Deny]
+}
+
+// Outcomes lists every Outcome, for metrics that want all their label values from the start.
+func Outcomes() []Outcome { return []Outcome{Deny, Allow, Retry, Defer, Shed} }
+
+// rank orders outcomes: that of a review is the highest of its images', so that one denial denies the pod.
+var rank = [numOutcomes]uint8{Allow: 0, Defer: 1, Retry: 2, Shed: 3, Deny: 4}
+
+// Verdict is what was decided about one image. It is shared between reviews and must not be changed.
+type Verdict struct {
+	Image   string // as it was sent
+	Digest  Digest // what the reference names or its tag pointed at; empty if no rule had to know
+	Outcome Outcome
+	Warning bool // allowed although a policy does not pass, because that policy or noMatch says so
+	Reason  Reason
+	Policy  string // the policy that decided; empty if several passed or none matched
+	Message string // for people, where the image is not allowed or there is a warning: image, rule and remedy
+	Detail  string // for the log only
+}
+
+// problem is why one policy does not pass for one image.
+type problem struct {
+	policy *Policy
+	reason Reason
+	what   string // completes "image x …", naming the policy
+	remedy string
+	detail string
+}
+
+// outcome applies the policy's mode and onError.
+func (p *problem) outcome() Outcome {
+	switch {
+	case p.policy.Mode == Warn:
+		return Allow
+	case !p.reason.Transient():
+		return Deny
+	}
+	switch p.policy.OnError {
+	case OnErrorAllow:
+		return Allow
+	case OnErrorDefer:
+		return Defer
+	case OnErrorRetry:
+		if p.reason == ReasonOverloaded {
+			return Shed // a retry would come back five times, when there is too much to do already
+		}
+		return Retry
+	default:
+		return Deny
+	}
+}
+
+// message is the sentence for the pod's author. The operator's own words, where the policy has them, are the remedy.
+func (p *problem) message(image string) string {
+	remedy := p.remedy
+	if p.policy != nil && p.policy.Message != "" {
+		remedy = p.policy.Message
+	}
+	return "image " + quote(image) + " " + p.what + "; " + remedy
+}
+
+// verdictOf makes a verdict of all that is wrong with an image: the problem whose outcome ranks highest decides.
+// Where everything that is wrong is allowed, the message names it all.
+func verdictOf(image string, digest Digest, problems []*problem) *Verdict {
+	worst := problems[0]
+	for _, p := range problems[1:] {
+		if rank[p.outcome()] > rank[worst.outcome()] {
+			worst = p
+		}
+	}
+	v := &Verdict{
+		Image: image, Digest: digest, Outcome: worst.outcome(), Warning: worst.outcome() == Allow,
+		Reason: worst.reason, Policy: worst.policy.Name, Message: worst.message(image), Detail: worst.detail,
+	}
+	if v.Warning {
+		for _, p := range problems {
+			if p != worst {
+				v.Message += "; " + p.message(image)
+			}
+		}
+	}
+	return v
+}
+
+// How long verdicts live that no policy gives a TTL to.
+const (
+	// noMatchTTL is a verdict's that rests on the absence of policies alone: only a reload can change it, and a
+	// reload changes the key.
+	noMatchTTL = 5 * time.Minute
+	// failureTTL is how long a failure to get facts is answered again without asking again, so that a rollout does
+	// not become a storm on a registry that is down.
+	failureTTL = time.Second
+)
+
+// maxQuoted bounds how much of an image string is repeated, because it is the pod author's to choose.
+const maxQuoted = 640
+
+func quote(image string) string {
+	if len(image) <= maxQuoted {
+		return strconv.Quote(image)
+	}
+	return strconv.Quote(image[:maxQuoted]) + "…"
+}
+
+// invalid is the verdict on an image string that is no reference. It is not remembered: finding it again is cheap,
+// and there is no end of such strings.
+func invalid(image string, err error) *Verdict {
+	p := problem{what: "is no image reference: " + err.Error(), remedy: "correct it"}
+	return &Verdict{Image: image, Outcome: Deny, Reason: ReasonInvalidReference, Message: p.message(image)}
+}
+
+// unmatched is the verdict on an image that no policy matches.
+func unmatched(image string, digest Digest, noMatch NoMatch) *Verdict {
+	v := &Verdict{Image: image, Digest: digest, Outcome: Allow, Reason: ReasonNoMatch}
+	if noMatch == NoMatchAllow {
+		return v
+	}
+	p := problem{
+		what:   "is matched by no policy, and such images are denied",
+		remedy: "use an image that a policy covers, or ask the cluster's operators for a policy",
+	}
+	if noMatch == NoMatchWarn {
+		p.what = "is matched by no policy"
+		v.Warning = true
+	} else {
+		v.Outcome = Deny
+	}
+	v.Message = p.message(image)
+	return v
+}
