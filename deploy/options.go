@@ -219,8 +219,8 @@ func checkMount(mount string) error {
 		return refuse("is not the shortest way to write the path: that is " + strconv.Quote(path.Clean(mount)))
 	case strings.Contains(mount, ":"):
 		return refuse("holds a colon, which a mountPath must not")
-	case !utf8.ValidString(mount) || strings.ContainsFunc(mount, unicode.IsControl):
-		return refuse("holds control characters")
+	case !utf8.ValidString(mount) || strings.ContainsFunc(mount, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return refuse("holds characters that cannot be printed")
 	}
 	return nil
 }

@@ -10,8 +10,8 @@ import (
 var plainYAML = regexp.MustCompile(`\A(?:/|https://|--)[A-Za-z0-9/._=,:-]*[A-Za-z0-9/]\z`)
 
 // quoteYAML writes a string so that YAML reads the same string, whatever is in it. Every JSON string is a YAML string
-// in double quotes (YAML 1.2, section 1.3), save that JSON leaves DEL and C1 controls as they are: settle refuses
-// those.
+// in double quotes (YAML 1.2, section 1.3), save that JSON leaves some characters that cannot be printed as they are:
+// settle refuses those.
 func quoteYAML(s string) (string, error) {
 	if plainYAML.MatchString(s) {
 		return s, nil
