@@ -98,6 +98,8 @@ func (r *Review) Decode(body []byte) error {
 // a negative number after a call of fail.
 
 // fail notes the first, and only, failure of a body.
+//
+//go:noinline
 func (r *Review) fail(at int, message string) int {
 	r.failure = DecodeError{Offset: at, Message: message}
 	return -1

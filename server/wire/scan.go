@@ -19,17 +19,21 @@ func specials(x uint64) uint64 {
 	return ((quote-ones)&^quote | (slash-ones)&^slash | (x-' '*ones)&^x) & highs
 }
 
-// hex4 reads four hexadecimal digits of either case, and tells whether they are.
-func hex4(b []byte) (rune, bool) {
-	x := binary.BigEndian.Uint32(b)
+// areHex tells whether the four bytes of x are hexadecimal digits of either case.
+func areHex(x uint32) bool {
 	lower := x | 0x20202020
 	// For a byte below 0x80, adding 0x80-c sets the high bit if it is at least c; no byte carries into the next.
 	digits := (x + 0x50505050) &^ (x + 0x46464646)          // '0' to '9'
 	letters := (lower + 0x1f1f1f1f) &^ (lower + 0x19191919) // 'a' to 'f'
-	ok := (digits|letters)&^x&0x80808080 == 0x80808080
+	return (digits|letters)&^x&0x80808080 == 0x80808080
+}
+
+// hex4 reads four hexadecimal digits.
+func hex4(b []byte) rune {
+	x := binary.BigEndian.Uint32(b)
 	x = x&0x0f0f0f0f + 9*(x>>6&0x01010101)
 	x = (x | x>>4) & 0x00ff00ff
-	return rune((x | x>>8) & 0xffff), ok
+	return rune((x | x>>8) & 0xffff)
 }
 
 // skipSpace returns the offset of the first byte from i on that is no JSON white space, len(b) if there is none.
@@ -74,8 +78,7 @@ func (r *Review) name(b []byte, i int) (key []byte, escaped bool, value int) {
 		return nil, false, end
 	}
 	key = b[start:end]
-	i = skipSpace(b, end+1)
-	if i >= len(b) || b[i] != ':' {
+	if i = skipSpace(b, end+1); i >= len(b) || b[i] != ':' {
 		return nil, false, r.fail(i, "a name in an object has no colon")
 	}
 	if i = skipSpace(b, i+1); i >= len(b) {
@@ -209,49 +212,64 @@ func skipDigits(b []byte, i int) int {
 func (r *Review) quoted(b []byte, i int) (end int, escaped bool) {
 	for {
 		// Find the next byte that is not plain.
-		for {
-			if len(b)-i < 8 {
-				for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' ' {
-					i++
-				}
-				break
+		if len(b)-i >= 8 {
+			m := specials(binary.LittleEndian.Uint64(b[i:]))
+			if m == 0 {
+				i += 8
+				continue
 			}
-			if m := specials(binary.LittleEndian.Uint64(b[i:])); m != 0 {
-				i += bits.TrailingZeros64(m) / 8
-				break
+			i += bits.TrailingZeros64(m) / 8
+		} else {
+			for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' ' {
+				i++
 			}
-			i += 8
-		}
-		if i >= len(b) {
-			return r.fail(i, "a string is not closed"), false
+			if i >= len(b) {
+				return r.fail(i, "a string is not closed"), false
+			}
 		}
 		switch b[i] {
 		case '"':
 			return i, escaped
 		case '\\':
+			escaped = true
+			if i = r.escapes(b, i); i < 0 {
+				return i, false
+			}
 		default:
 			return r.fail(i, "a string holds a control character that is not escaped"), false
 		}
-		// One escape is often followed by the next.
-		escaped = true
-		for i < len(b) && b[i] == '\\' {
-			if i++; i >= len(b) {
+	}
+}
+
+// escapes reads a run of escapes, and checks them.
+func (r *Review) escapes(b []byte, i int) int {
+	for {
+		for len(b)-i >= 8 { // most come as many \u in a row
+			x := binary.LittleEndian.Uint64(b[i:])
+			if uint16(x) != '\\'|'u'<<8 || !areHex(uint32(x>>16)) {
 				break
 			}
-			switch b[i] {
-			case 'u':
-				if len(b)-i < 5 {
-					return r.fail(i, "a string is not closed"), false
-				}
-				if _, ok := hex4(b[i+1:]); !ok {
-					return r.fail(i, "a string has \\u without four hexadecimal digits"), false
-				}
-				i += 5
-			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-				i++
-			default:
-				return r.fail(i, "a string has an escape that JSON does not know"), false
+			i += len(`\u0000`)
+		}
+		if i >= len(b) || b[i] != '\\' {
+			return i
+		}
+		if i++; i >= len(b) {
+			return i
+		}
+		switch b[i] {
+		case 'u':
+			if len(b)-i < len(`u0000`) {
+				return r.fail(i, "a string is not closed")
 			}
+			if !areHex(binary.LittleEndian.Uint32(b[i+1:])) {
+				return r.fail(i, "a string has \\u without four hexadecimal digits")
+			}
+			i += len(`u0000`)
+		case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+			i++
+		default:
+			return r.fail(i, "a string has an escape that JSON does not know")
 		}
 	}
 }

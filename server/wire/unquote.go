@@ -24,14 +24,13 @@ func (r *Review) unquote(s []byte) ([]byte, bool) {
 				dst = append(dst, unescape(c))
 				continue
 			}
-			char, _ := hex4(s[i:])
+			char := hex4(s[i:])
 			i += 4
 			if utf16.IsSurrogate(char) {
 				high := char
 				char = utf8.RuneError
 				if len(s)-i >= 6 && s[i] == '\\' && s[i+1] == 'u' {
-					low, _ := hex4(s[i+2:])
-					if pair := utf16.DecodeRune(high, low); pair != utf8.RuneError {
+					if pair := utf16.DecodeRune(high, hex4(s[i+2:])); pair != utf8.RuneError {
 						char = pair
 						i += 6
 					}
