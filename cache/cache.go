@@ -1,0 +1,335 @@
+// Package cache remembers values for a bounded time in bounded memory, and does the work of finding a missing one
+// once for all who ask.
+//
+// It decides how long a value may be served (its own lifetime, on a monotonic clock, and never past an Invalidate) and
+// which values go when room is short (ristretto's TinyLFU decides that). It trusts the load functions it is given to say
+// what is true and for how long. It never trusts a hash to stand for a key, never serves a value that is past
+// its time, and never lets one caller's cancelled context fail another's wait.
+//
+// There are two levels. The first is a [Memo]: a hit there takes no lock and writes nothing shared. The second is
+// ristretto, which holds what the first has no place for, frees what has expired, and learns from one in
+// [sampleEvery] of the first level's hits what is worth holding.
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/ristretto/v2"
+)
+
+// Options say what a cache holds. Only MaxCost is required.
+type Options[K comparable, V any] struct {
+	// MaxCost is the capacity, in whatever Cost counts; entries by default. The first level may hold some more, for as
+	// much again at most: see [Cache].
+	MaxCost int64
+	// Cost weighs an entry, in bytes as a rule; nil means 1 an entry. What it says below 1 counts as 1. It is called
+	// concurrently.
+	Cost func(K, V) int64
+	// Hash is for tests that want collisions. Nil means a hash with a random seed of its own for each cache, so that
+	// nobody outside can look for two keys that collide.
+	Hash func(K) uint64
+}
+
+// Instant is a moment on a cache's own clock: nanoseconds since the cache was made, unmoved by changes of the wall
+// clock.
+type Instant int64
+
+// Cache is a map from K to V whose entries end by themselves. It is safe for concurrent use, made by [New], and holds
+// goroutines until Close.
+//
+// Entries that ristretto has refused or pushed out stay in the first level while they are fresh and small (at most
+// MaxCost divided by the number of places there), until another takes their place: without that, a full cache of
+// once busy entries would keep a newcomer out for a long time. So MaxCost is honoured up to a factor of two, and a
+// single large entry never outlives its place in ristretto.
+type Cache[K comparable, V any] struct {
+	seed maphash.Seed
+	hash func(K) uint64 // nil: seeded
+	cost func(K, V) int64
+	base time.Time // of the clock
+
+	epoch atomic.Uint64 // closedEpoch once closed; a value of another epoch is never served
+	first *Memo[K, slot[V]]
+	share int64 // the most that an entry may cost and stay in first without ristretto
+
+	// second is ristretto, by hash. It panics when used after or during its Close, so every call of it is made
+	// under the hash's shard, which says whether it is still open.
+	second *ristretto.Cache[uint64, *cell[K, V]]
+	shards [shards]shard[K, V]
+
+	closing sync.Once
+	counts  counters
+}
+
+// cell is what both levels hold for a key. ristretto silently loses the second of two Sets of a key, so a key is set once, with
+// its cell, and later values take their place within.
+type cell[K comparable, V any] = entry[K, slot[V]]
+
+// slot is the changing part of a cell. It is written under the lock of the hash's shard, and read without.
+type slot[V any] struct{ atomic.Pointer[value[V]] }
+
+// value is immutable.
+type value[V any] struct {
+	value   V
+	expires Instant
+	epoch   uint64
+}
+
+// shard is the part of the second level that some of the hashes belong to. What changes either level, and every call of
+// ristretto, happens under its lock: exclusive to store, shared to look up.
+type shard[K comparable, V any] struct {
+	sync.RWMutex
+	closed  bool
+	flights map[K]*flight[V]
+	_       [24]byte // a cache line of its own
+}
+
+const (
+	shards      = 64
+	maxPlaces   = 1 << 16 // of the first level: 512 KiB
+	sampleEvery = 32
+	guess       = 1 << 16 // of how many entries there will be, where Cost counts something else
+	closedEpoch = math.MaxUint64
+	forEver     = 100 * 365 * 24 * time.Hour // the longest lifetime: what time.Time's arithmetic can still carry
+)
+
+// New makes a cache. It fails only if MaxCost is not positive.
+func New[K comparable, V any](o Options[K, V]) (*Cache[K, V], error) {
+	if o.MaxCost <= 0 {
+		return nil, fmt.Errorf("cache: MaxCost is %d, and must be positive", o.MaxCost)
+	}
+	entries := o.MaxCost
+	if o.Cost != nil { // bytes, perhaps
+		entries = min(entries, guess)
+	}
+	c := &Cache[K, V]{
+		seed:  maphash.MakeSeed(),
+		hash:  o.Hash,
+		cost:  o.Cost,
+		base:  time.Now(),
+		first: NewMemo[K, slot[V]](int(min(entries, maxPlaces))),
+	}
+	c.share = max(o.MaxCost/int64(len(c.first.slots)), 1)
+	for i := range c.shards {
+		c.shards[i].flights = make(map[K]*flight[V])
+	}
+	var err error
+	c.second, err = ristretto.NewCache(&ristretto.Config[uint64, *cell[K, V]]{
+		MaxCost: o.MaxCost,
+		// Ten times the entries is ristretto's advice; at the upper bound they are 32 MiB.
+		NumCounters:        10 * min(max(entries, 100), 1<<20),
+		BufferItems:        64,
+		IgnoreInternalCost: true,
+		KeyToHash:          func(hash uint64) (uint64, uint64) { return hash, 0 },
+		OnReject:           c.rejected,
+		OnEvict:            c.evicted,
+	})
+	if err != nil {
+		return nil, errors.Join(errors.New("cache: ristretto refuses its configuration"), err)
+	}
+	return c, nil
+}
+
+// Now reads the clock: 40 to 65 ns, so read it once for many Gets.
+func (c *Cache[K, V]) Now() Instant { return Instant(time.Since(c.base)) }
+
+// Get returns the value of key if there is one that has not expired at now. It allocates nothing on a hit, and
+// waits for nobody if the key is in the first level. key may be borrowed: it is not kept.
+func (c *Cache[K, V]) Get(key K, now Instant) (V, bool) {
+	hash := c.hashOf(key)
+	if v := c.lookUp(hash, key, now); v != nil {
+		return v.value, true
+	}
+	c.counts.misses.Add(1)
+	var none V
+	return none, false
+}
+
+// Invalidate begins a new epoch: nothing that was stored, or whose load began, before is served after. A caller of Do
+// that was waiting already still gets what it waits for.
+func (c *Cache[K, V]) Invalidate() {
+	for {
+		epoch := c.epoch.Load()
+		if epoch == closedEpoch || c.epoch.CompareAndSwap(epoch, epoch+1) {
+			return
+		}
+	}
+}
+
+// Close lets go of the entries and of ristretto's goroutines. After it Get misses, and Do loads and stores nothing; loads
+// under way go on for those who wait for them. Closing twice is harmless.
+func (c *Cache[K, V]) Close() {
+	c.closing.Do(func() {
+		c.epoch.Store(closedEpoch)
+		for i := range c.shards {
+			c.shards[i].Lock()
+			c.shards[i].closed = true
+			c.shards[i].Unlock()
+		}
+		// From here on nobody else calls ristretto. It calls rejected and evicted, which take locks: hold none.
+		c.second.Close()
+		c.first.clear()
+	})
+}
+
+func (c *Cache[K, V]) hashOf(key K) uint64 {
+	if c.hash != nil {
+		return c.hash(key)
+	}
+	return maphash.Comparable(c.seed, key)
+}
+
+func (c *Cache[K, V]) shardOf(hash uint64) *shard[K, V] { return &c.shards[hash%shards] }
+
+// fresh tells whether v may be served at now.
+func (c *Cache[K, V]) fresh(v *value[V], now Instant) bool {
+	return v != nil && now < v.expires && v.epoch == c.epoch.Load() && v.epoch != closedEpoch
+}
+
+// lookUp returns the fresh value of key, or nil, and counts a hit.
+func (c *Cache[K, V]) lookUp(hash uint64, key K, now Instant) *value[V] {
+	if e := c.first.find(hash, key); e != nil {
+		if v := e.value.Load(); c.fresh(v, now) {
+			if rand.Uint32()%sampleEvery == 0 {
+				c.tell(e, v, now)
+			}
+			return v
+		}
+	}
+	s := c.shardOf(hash)
+	s.RLock()
+	defer s.RUnlock()
+	if s.closed {
+		return nil
+	}
+	e, ok := c.second.Get(hash)
+	if !ok || e.key != key {
+		return nil
+	}
+	v := e.value.Load()
+	if !c.fresh(v, now) {
+		return nil
+	}
+	// Under the lock, so that an eviction, which takes it too, is either seen above or finds the cell in first.
+	c.first.keep(e)
+	c.counts.hits.Add(1)
+	return v
+}
+
+// tell lets ristretto know of one hit in the first level, and offers it the cell if it has not got it: what it
+// refused as unknown may be well known by now. It gives way to anyone who wants the shard.
+func (c *Cache[K, V]) tell(e *cell[K, V], v *value[V], now Instant) {
+	c.counts.hits.Add(sampleEvery)
+	s := c.shardOf(e.hash)
+	if !s.TryRLock() {
+		return
+	}
+	defer s.RUnlock()
+	if s.closed {
+		return
+	}
+	if held, ok := c.second.Get(e.hash); !ok || held.key != e.key {
+		c.second.SetWithTTL(e.hash, e, c.costOf(e.key, v.value), time.Duration(v.expires-now))
+	}
+}
+
+// store gives key a value, in both levels. The hash's shard is locked and open.
+func (c *Cache[K, V]) store(hash uint64, key K, v *value[V], ttl time.Duration) {
+	e := c.first.find(hash, key)
+	if e == nil {
+		e = &cell[K, V]{hash: hash, key: key}
+	}
+	if !e.value.advance(v) {
+		return
+	}
+	c.counts.stored.Add(1)
+	c.first.keep(e)
+	// Where ristretto has the hash already this replaces the cell, and its end, at once. Else it is queued, and may
+	// be dropped here, or refused later: see rejected.
+	cost := c.costOf(key, v.value)
+	if !c.second.SetWithTTL(hash, e, cost, ttl) {
+		c.leave(e, cost)
+	}
+}
+
+// advance puts v in the slot, unless what is there is of a later epoch. Callers hold the shard's lock.
+func (s *slot[V]) advance(v *value[V]) bool {
+	if old := s.Load(); old != nil && old.epoch > v.epoch {
+		return false
+	}
+	s.Store(v)
+	return true
+}
+
+func (c *Cache[K, V]) costOf(key K, v V) int64 {
+	if c.cost == nil {
+		return 1
+	}
+	return max(c.cost(key, v), 1)
+}
+
+// rejected is called by ristretto, on its goroutine and without its locks, for a queued Set that it did not carry
+// out, for one of two reasons. Either it already had the hash by then (from a Set that was still queued when this one
+// was), or it has no room for the cell.
+func (c *Cache[K, V]) rejected(item *ristretto.Item[*cell[K, V]]) {
+	e := item.Value
+	s := c.shardOf(e.hash)
+	s.Lock()
+	defer s.Unlock()
+	if s.closed {
+		return
+	}
+	v := e.value.Load()
+	held, ok := c.second.Get(e.hash)
+	if !ok || held.key != e.key {
+		c.counts.rejected.Add(1)
+		c.leave(e, item.Cost)
+		return
+	}
+	// The value must not be lost with the Set, nor the time it may stay. This Set finds the hash, so it isn't queued
+	// as new and can't come back here.
+	if held != e {
+		if !held.value.advance(v) {
+			return
+		}
+		c.first.drop(e)
+		c.first.keep(held)
+	}
+	if ttl := time.Duration(v.expires - c.Now()); ttl > 0 {
+		c.second.SetWithTTL(e.hash, held, item.Cost, ttl)
+	}
+}
+
+// evicted is called by ristretto, on its goroutine, for a cell that it has let go: for room, or because it expired.
+func (c *Cache[K, V]) evicted(item *ristretto.Item[*cell[K, V]]) {
+	e := item.Value
+	if e == nil { // a key that its policy knew and its map did not
+		return
+	}
+	s := c.shardOf(e.hash)
+	s.Lock()
+	defer s.Unlock()
+	if s.closed {
+		return
+	}
+	if item.Expiration.IsZero() {
+		c.counts.evicted.Add(1)
+	} else {
+		c.counts.expired.Add(1)
+	}
+	c.leave(e, item.Cost)
+}
+
+// leave settles what becomes of a cell that ristretto doesn't hold: the first level keeps it only if it is small and
+// can still be served.
+func (c *Cache[K, V]) leave(e *cell[K, V], cost int64) {
+	if cost > c.share || !c.fresh(e.value.Load(), c.Now()) {
+		c.first.drop(e)
+	}
+}

@@ -1,0 +1,110 @@
+package cache
+
+import (
+	"hash/maphash"
+	"math/bits"
+	"math/rand/v2"
+	"sync/atomic"
+)
+
+// Memo is a bounded, lock-free table of what was found out before: Get and Put never wait, and a new entry may push
+// out an older one that hashes to the same place. It never grows, and knows no time.
+//
+// It is for values that are a function of their key. Of two Puts of one key at the same time, either may stay.
+// Full keys are compared, so a Get never returns another key's value. A Memo is safe for concurrent use and is made
+// by [NewMemo].
+type Memo[K comparable, V any] struct {
+	seed  maphash.Seed
+	slots []atomic.Pointer[entry[K, V]] // sets of two neighbours; len is a power of two and at least two
+}
+
+// entry is immutable but for what a V may hide inside, so a reader needs no more than the pointer.
+type entry[K comparable, V any] struct {
+	hash  uint64
+	key   K
+	value V
+}
+
+// ways is the number of places a key may be in. Two neighbours share a cache line, and two keys that are both in
+// constant use seldom meet a third.
+const ways = 2
+
+// NewMemo makes a table of at least size places, rounded up to a power of two.
+func NewMemo[K comparable, V any](size int) *Memo[K, V] {
+	size = min(max(size, ways), 1<<30)
+	return &Memo[K, V]{
+		seed:  maphash.MakeSeed(),
+		slots: make([]atomic.Pointer[entry[K, V]], 1<<bits.Len(uint(size-1))),
+	}
+}
+
+// Get returns what was Put for key, if it is still there. It allocates nothing and keeps nothing of key.
+func (m *Memo[K, V]) Get(key K) (V, bool) {
+	if e := m.find(maphash.Comparable(m.seed, key), key); e != nil {
+		return e.value, true
+	}
+	var none V
+	return none, false
+}
+
+// Put remembers value for key. Both are kept: the caller must not change what they point to.
+func (m *Memo[K, V]) Put(key K, value V) {
+	m.keep(&entry[K, V]{hash: maphash.Comparable(m.seed, key), key: key, value: value})
+}
+
+// set returns the places that a hash may be in.
+func (m *Memo[K, V]) set(hash uint64) []atomic.Pointer[entry[K, V]] {
+	first := hash & uint64(len(m.slots)-1) &^ (ways - 1)
+	return m.slots[first : first+ways : first+ways]
+}
+
+// find returns the entry of key, or nil. Comparing the hash first spares the memory of the other key.
+func (m *Memo[K, V]) find(hash uint64, key K) *entry[K, V] {
+	set := m.set(hash)
+	for i := range set {
+		if e := set[i].Load(); e != nil && e.hash == hash && e.key == key {
+			return e
+		}
+	}
+	return nil
+}
+
+// keep puts an entry in the place that its key has already, else in an empty one, else in either at random: which of
+// the two is in use nobody knows, because a look-up leaves no trace.
+func (m *Memo[K, V]) keep(e *entry[K, V]) {
+	set := m.set(e.hash)
+	place := -1
+	for i := range set {
+		old := set[i].Load()
+		switch {
+		case old == e:
+			return
+		case old == nil:
+			if place < 0 {
+				place = i
+			}
+		case old.hash == e.hash && old.key == e.key:
+			set[i].Store(e)
+			return
+		}
+	}
+	if place < 0 {
+		place = rand.IntN(ways)
+	}
+	set[place].Store(e)
+}
+
+// drop lets go of this very entry, wherever it is. Another entry of its key stays.
+func (m *Memo[K, V]) drop(e *entry[K, V]) {
+	set := m.set(e.hash)
+	for i := range set {
+		set[i].CompareAndSwap(e, nil)
+	}
+}
+
+// clear lets go of everything.
+func (m *Memo[K, V]) clear() {
+	for i := range m.slots {
+		m.slots[i].Store(nil)
+	}
+}
