@@ -1,0 +1,226 @@
+package resolver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"sluice/cache"
+	"sluice/engine"
+)
+
+// The exchange is our own, because ggcr's transport puts token replies into errors, lets a registry add scopes
+// without end, follows redirects with the credentials' request, ignores a token's life, pings once a repository, and
+// races with itself when a registry hands out refresh tokens.
+
+// challenge is what a registry asks for in a 401 (RFC 9110 section 11.6.1, and the distribution project's token
+// specification).
+type challenge struct {
+	bearer         bool // else basic
+	realm, service string
+}
+
+// grant is what is sent with requests for one repository. It is immutable but for rejected.
+type grant struct {
+	challenge challenge
+	header    string      // empty in the grant that only remembers a host's challenge
+	rejected  atomic.Bool // the registry answered 401 to it
+}
+
+// grantKey is a repository, or with an empty repository the challenge that its host was last heard to make. Tokens
+// are never shared between hosts or repositories.
+type grantKey struct {
+	host, repository string
+	generation       int // the number of tokens rejected before this one
+}
+
+const (
+	maxGrants      = 4096
+	maxGrantTTL    = 10 * time.Minute
+	maxGenerations = 8 // tokens for one repository within maxGrantTTL: a registry that rejects all gets no more
+	maxTokenReply  = 64 << 10
+	maxToken       = 32 << 10
+	tokenTTL       = time.Minute // where the reply names none, as the token specification says
+)
+
+// remembered returns a grant for a repository where the host's challenge is known, and nil where it isn't: then the
+// first request goes without. fresh means that the grant has never been used before.
+func (r *Resolver) remembered(ctx context.Context, e endpoint, repository string) (g *grant, fresh bool, err error) {
+	host, ok := r.grants.Get(grantKey{host: e.host}, r.grants.Now())
+	if !ok {
+		return nil, false, nil
+	}
+	return r.fulfil(ctx, e, repository, host.challenge)
+}
+
+// answer returns a grant that answers a 401, or nil if there is none to be had: the registry has refused the last one
+// for good, or asks for credentials that aren't configured.
+func (r *Resolver) answer(ctx context.Context, e endpoint, repository string, c challenge, last *grant, fresh bool) (*grant, error) {
+	if last != nil {
+		if last.challenge == c && (fresh || !c.bearer) {
+			return nil, nil
+		}
+		last.rejected.Store(true)
+	}
+	_, err := r.grants.Do(ctx, grantKey{host: e.host}, func(context.Context) (*grant, time.Duration, error) {
+		return &grant{challenge: c}, maxGrantTTL, nil
+	})
+	if err != nil {
+		return nil, e.asFailure(err)
+	}
+	g, _, err := r.fulfil(ctx, e, repository, c)
+	return g, err
+}
+
+// fulfil returns what a challenge asks for.
+func (r *Resolver) fulfil(ctx context.Context, e endpoint, repository string, c challenge) (g *grant, fresh bool, err error) {
+	if !c.bearer {
+		credential, ok := e.credentials[e.host]
+		if !ok {
+			return nil, false, nil
+		}
+		return &grant{challenge: c, header: credential.basic()}, true, nil
+	}
+	for generation := range maxGenerations {
+		loaded, err := r.grants.Do(ctx, grantKey{e.host, repository, generation},
+			func(ctx context.Context) (*grant, time.Duration, error) { return r.fetchToken(ctx, e, repository, c) })
+		if err != nil {
+			return nil, false, e.asFailure(err)
+		}
+		if !loaded.Value.rejected.Load() {
+			return loaded.Value, loaded.How != cache.Hit, nil
+		}
+	}
+	return nil, false, nil
+}
+
+// fetchToken asks the token service for a token to pull from one repository.
+func (r *Resolver) fetchToken(ctx context.Context, e endpoint, repository string, c challenge) (*grant, time.Duration, error) {
+	malformed := func(err error) (*grant, time.Duration, error) {
+		return nil, 0, e.failf(engine.ReasonRegistryMalformed, err, "has a token service whose answer is no token")
+	}
+	u, err := url.Parse(c.realm)
+	if err != nil || u.Host == "" {
+		return nil, 0, e.failf(engine.ReasonRegistryMalformed, errors.New("a realm that is no URL"),
+			"names a token service that is no address")
+	}
+	query := u.Query()
+	query.Set("scope", "repository:"+repository+":pull")
+	if c.service != "" {
+		query.Set("service", c.service)
+	}
+	u.RawQuery, u.Fragment = query.Encode(), ""
+	a := ask{class: classToken, where: toToken, max: maxTokenReply, accept: "application/json"}
+	if credential, ok := e.credentials[e.host]; ok {
+		a.authorization = credential.basic()
+	}
+	budget := e.retries
+	rep, err := r.send(ctx, e, a, u, &budget)
+	if err != nil {
+		return nil, 0, err
+	}
+	if rep.status != http.StatusOK {
+		return nil, 0, e.statusFailure(a, rep)
+	}
+	var body struct {
+		Token       string  `json:"token"`
+		AccessToken string  `json:"access_token"` // the same by its OAuth 2.0 name
+		ExpiresIn   float64 `json:"expires_in"`   // seconds
+	}
+	if json.Unmarshal(rep.body, &body) != nil { // the error could quote a token
+		return malformed(errors.New("it is not the JSON of a token"))
+	}
+	token := body.Token
+	if token == "" {
+		token = body.AccessToken
+	}
+	if err := checkToken(token); err != nil {
+		return malformed(err)
+	}
+	ttl := tokenTTL
+	if body.ExpiresIn > 0 {
+		ttl = time.Duration(min(body.ExpiresIn, maxGrantTTL.Seconds()) * float64(time.Second))
+	}
+	return &grant{challenge: c, header: "Bearer " + token}, ttl * 9 / 10, nil // out of use before it expires
+}
+
+func checkToken(s string) error {
+	if s == "" || len(s) > maxToken {
+		return fmt.Errorf("a token of %d bytes", len(s))
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return errors.New("a token with a byte that no header can carry")
+		}
+	}
+	return nil
+}
+
+// parseChallenges returns the first bearer challenge, or else the first basic one.
+func parseChallenges(header http.Header) (challenge, bool) {
+	var found challenge
+	ok := false
+	for _, value := range header.Values("WWW-Authenticate") {
+		scheme, params := parseChallenge(value)
+		switch {
+		case strings.EqualFold(scheme, "bearer") && params["realm"] != "":
+			return challenge{bearer: true, realm: params["realm"], service: params["service"]}, true
+		case strings.EqualFold(scheme, "basic"):
+			ok = true
+		}
+	}
+	return found, ok
+}
+
+// parseChallenge takes one challenge apart: a scheme, and parameters whose values are tokens or quoted strings. It
+// stops at the first thing that is neither.
+func parseChallenge(s string) (scheme string, params map[string]string) {
+	const maxChallenge = 8 << 10
+	if len(s) > maxChallenge {
+		return "", nil
+	}
+	scheme, s, _ = strings.Cut(strings.TrimSpace(s), " ")
+	params = map[string]string{}
+	for {
+		var key, value string
+		var ok bool
+		key, s, ok = strings.Cut(strings.TrimLeft(s, " \t,"), "=")
+		if !ok {
+			return scheme, params
+		}
+		if value, s, ok = parseValue(s); !ok {
+			return scheme, params
+		}
+		params[strings.ToLower(strings.TrimSpace(key))] = value
+	}
+}
+
+func parseValue(s string) (value, rest string, ok bool) {
+	if !strings.HasPrefix(s, `"`) {
+		end := strings.IndexAny(s, ", \t")
+		if end < 0 {
+			end = len(s)
+		}
+		return s[:end], s[end:], end > 0
+	}
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			return b.String(), s[i+1:], true
+		case '\\':
+			if i++; i < len(s) {
+				b.WriteByte(s[i])
+			}
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return "", "", false
+}

@@ -1,0 +1,264 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"sluice/cache"
+	"sluice/engine"
+)
+
+// MaxManifest is the largest manifest that is read, in bytes: the limit that the OCI distribution specification
+// recommends to registries.
+const MaxManifest = 4 << 20
+
+// Resolver asks the registries of one configuration. It is immutable, apart from what it remembers, and safe for
+// concurrent use. To take up a changed configuration, or changed credentials, make another and Close this one.
+type Resolver struct {
+	registries []*registry
+	userAgent  string
+	tagTTL     time.Duration
+	tags       *cache.Cache[string, engine.Digest] // by registry/repository:tag
+	grants     *cache.Cache[grantKey, *grant]
+	closed     atomic.Bool
+}
+
+// registry is one entry of the configuration, ready for use.
+type registry struct {
+	host        hostPattern
+	plainHTTP   bool
+	credentials map[string]credential // by exact host
+	redirects   []hostPattern
+	tokenHosts  []string
+	limit       time.Duration // of one request
+	retries     int
+	transport   *http.Transport
+	slots       chan struct{} // one for each request in flight
+	counters    counters
+}
+
+// New checks the whole configuration and reads the files that it names. It contacts nothing.
+func New(c Config) (*Resolver, error) { return newResolver(c, nil) }
+
+func newResolver(c Config, dial dialFunc) (*Resolver, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	r := &Resolver{userAgent: c.UserAgent, tagTTL: c.TagTTL}
+	for i, entry := range c.Registries {
+		reg, err := newRegistry(entry, dial)
+		if err != nil {
+			return nil, fmt.Errorf("registries[%d] (%s): %w", i, entry.Host, err)
+		}
+		for _, before := range r.registries {
+			if reg.host.text == before.host.text || reg.host.exact && before.host.match(reg.host.text) {
+				return nil, fmt.Errorf("registries[%d] (%s): it is never used, because %s before it matches the same",
+					i, entry.Host, before.host.text)
+			}
+		}
+		r.registries = append(r.registries, reg)
+	}
+	if r.tags, err = cache.New(cache.Options[string, engine.Digest]{MaxCost: c.MaxTags}); err != nil {
+		return nil, err
+	}
+	if r.grants, err = cache.New(cache.Options[grantKey, *grant]{MaxCost: maxGrants}); err != nil {
+		r.tags.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func newRegistry(c Registry, dial dialFunc) (*registry, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	host, err := parseHostPattern(c.Host)
+	if err != nil {
+		return nil, fmt.Errorf("host: %w", err)
+	}
+	reg := &registry{
+		host: host, plainHTTP: c.PlainHTTP, limit: c.Timeout, retries: c.Retries,
+		slots: make(chan struct{}, c.Concurrency),
+	}
+	for _, s := range c.Redirects {
+		p, err := parseHostPattern(s)
+		if err != nil {
+			return nil, fmt.Errorf("redirects %q: %w", s, err)
+		}
+		reg.redirects = append(reg.redirects, p)
+	}
+	for _, s := range c.TokenHosts {
+		if err := checkHost(strings.ToLower(s), false); err != nil {
+			return nil, fmt.Errorf("tokenHosts %q: %w", s, err)
+		}
+		reg.tokenHosts = append(reg.tokenHosts, strings.ToLower(s))
+	}
+	if host.text == engine.DockerHub {
+		reg.tokenHosts = append(reg.tokenHosts, "auth.docker.io")
+	}
+	if reg.credentials, err = loadCredentials(c, host); err != nil {
+		return nil, err
+	}
+	reg.transport, err = newTransport(c, dial)
+	return reg, err
+}
+
+// Close forgets everything and lets idle connections go. Work under way ends as usual, and later calls still get
+// their answers, each on a connection of its own.
+func (r *Resolver) Close() {
+	r.closed.Store(true)
+	r.tags.Close()
+	r.grants.Close()
+	for _, reg := range r.registries {
+		reg.transport.CloseIdleConnections()
+	}
+}
+
+// Resolve returns the digest of the bytes that the tag points at, from the cache or from the registry. Those who
+// want the same tag at the same time wait for one request. It implements [engine.Resolver].
+func (r *Resolver) Resolve(ctx context.Context, ref engine.Reference) (engine.Resolution, error) {
+	if ref.Digest != "" {
+		return engine.Resolution{Digest: ref.Digest, TTL: r.tagTTL}, nil
+	}
+	e, ref, err := r.endpoint(ref)
+	if err != nil {
+		return engine.Resolution{}, err
+	}
+	loaded, err := r.tags.Do(ctx, ref.String(), func(ctx context.Context) (engine.Digest, time.Duration, error) {
+		ctx, span := trace.SpanFromContext(ctx).TracerProvider().Tracer(tracerName).Start(ctx, "resolve")
+		m, err := r.fetchManifest(ctx, e, ref)
+		endResolve(span, ref, err)
+		return m.Digest, r.tagTTL, err
+	})
+	if err != nil {
+		return engine.Resolution{}, e.asFailure(err)
+	}
+	return engine.Resolution{Digest: loaded.Value, TTL: max(loaded.TTL, 1)}, nil
+}
+
+func endResolve(span trace.Span, ref engine.Reference, err error) {
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("sluice.image", ref.String()))
+		var f *engine.Failure
+		if errors.As(err, &f) {
+			span.SetStatus(codes.Error, f.Reason.String())
+		}
+	}
+	span.End()
+}
+
+// Manifest is an image manifest or an index, as the registry has it.
+type Manifest struct {
+	MediaType string        // one of the four of OCI and Docker; the registry's word, which Digest does not cover
+	Digest    engine.Digest // of Raw
+	Raw       []byte
+}
+
+// Manifest fetches the manifest that ref.Digest names, or else ref.Tag, of at most [MaxManifest] bytes. Nothing is
+// remembered. Every error is a [*engine.Failure].
+func (r *Resolver) Manifest(ctx context.Context, ref engine.Reference) (Manifest, error) {
+	e, ref, err := r.endpoint(ref)
+	if err != nil {
+		return Manifest{}, err
+	}
+	return r.fetchManifest(ctx, e, ref)
+}
+
+const acceptManifests = string(types.OCIManifestSchema1) + ", " + string(types.OCIImageIndex) + ", " +
+	string(types.DockerManifestSchema2) + ", " + string(types.DockerManifestList)
+
+func (r *Resolver) fetchManifest(ctx context.Context, e endpoint, ref engine.Reference) (Manifest, error) {
+	m := Manifest{Digest: ref.Digest}
+	a := ask{class: classManifest, where: toContent, accept: acceptManifests, max: MaxManifest}
+	target := string(ref.Digest)
+	if ref.Digest == "" {
+		// A tag has nothing to be compared with, so only the registry itself is believed.
+		a.class, a.where, target = classTag, toRegistry, ref.Tag
+	}
+	a.check = func(rep *reply) *engine.Failure {
+		mediaType, _, err := mime.ParseMediaType(rep.header.Get("Content-Type"))
+		switch types.MediaType(mediaType) {
+		case types.OCIManifestSchema1, types.OCIImageIndex, types.DockerManifestSchema2, types.DockerManifestList:
+		default:
+			return e.failf(engine.ReasonRegistryMalformed, fmt.Errorf("Content-Type %.100q: %w", mediaType, err),
+				"sent something that is no manifest of a known type")
+		}
+		m.MediaType, m.Raw = mediaType, rep.body
+		return e.checkDigest(&m.Digest, rep)
+	}
+	if _, err := r.get(ctx, e, a, ref.Repository, "/v2/"+ref.Repository+"/manifests/"+target); err != nil {
+		return Manifest{}, err
+	}
+	return m, nil
+}
+
+// Blob fetches the content of d from ref's repository, of at most limit bytes. ref's tag and digest do not count.
+// Nothing is remembered. Every error is a [*engine.Failure].
+func (r *Resolver) Blob(ctx context.Context, ref engine.Reference, d engine.Digest, limit int64) ([]byte, error) {
+	ref.Tag, ref.Digest = "", d
+	e, ref, err := r.endpoint(ref)
+	if err != nil {
+		return nil, err
+	}
+	a := ask{class: classBlob, where: toContent, accept: "*/*", max: limit}
+	a.check = func(rep *reply) *engine.Failure { return e.checkDigest(&d, rep) }
+	rep, err := r.get(ctx, e, a, ref.Repository, "/v2/"+ref.Repository+"/blobs/"+string(d))
+	return rep.body, err
+}
+
+// checkDigest compares content with the digest that was asked for, or sets it if there was none, and with what the
+// registry says that it is.
+func (e endpoint) checkDigest(want *engine.Digest, rep *reply) *engine.Failure {
+	got := digestOf(rep.body)
+	if *want == "" {
+		*want = got
+	}
+	if got != *want {
+		return e.failf(engine.ReasonRegistryMalformed, fmt.Errorf("content of %s was asked for, and %s came", *want, got),
+			"sent content that does not match its digest")
+	}
+	said, err := engine.ParseDigest(rep.header.Get("Docker-Content-Digest"))
+	if err == nil && said != got {
+		return e.failf(engine.ReasonRegistryMalformed, fmt.Errorf("the registry says %s of what is %s", said, got),
+			"sent content under a wrong digest")
+	}
+	return nil
+}
+
+// endpoint finds the entry for a reference's registry, and returns a reference of its own, that shares no memory with
+// the caller's.
+func (r *Resolver) endpoint(ref engine.Reference) (endpoint, engine.Reference, error) {
+	host := canonicalHost(ref.Registry)
+	ref.Registry = host
+	if ref.Digest != "" {
+		ref.Tag = ""
+	}
+	own, err := engine.ParseReference(ref.String())
+	if err != nil || own.Name() != ref.Name() || own.Tag != ref.Tag {
+		return endpoint{}, ref, &engine.Failure{
+			Reason: engine.ReasonInvalidReference, Public: "the image reference is not valid", Err: err,
+		}
+	}
+	for _, reg := range r.registries {
+		if reg.host.match(own.Registry) {
+			return endpoint{reg, own.Registry}, own, nil
+		}
+	}
+	return endpoint{}, own, &engine.Failure{
+		Reason: engine.ReasonRegistryNotListed,
+		Public: "registry " + strings.Clone(own.Registry) + " is not listed in the configuration",
+	}
+}
