@@ -1,0 +1,49 @@
+# sluice: what there is to make. `make help` lists it.
+
+GO      ?= go
+BIN     := bin
+TOOLS   := -modfile=.ci/tools/go.mod
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint fmt e2e bench fuzz generate clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/sluice
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/sluice ./cmd/sluice
+
+demo: build ## see the main job: a registry, signed and unsigned images, the service, real reviews, the verdicts
+	$(BIN)/sluice demo
+
+test: ## unit and integration tests with the race detector, and the allocation tests without it
+	$(GO) test -race ./...
+	$(GO) test -run 'Alloc' ./cache ./engine ./server/...
+
+lint: ## gofumpt, go vet and staticcheck
+	@test -z "$$($(GO) tool $(TOOLS) gofumpt -l . | tee /dev/stderr)" || { echo 'run: make fmt' >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool $(TOOLS) staticcheck ./...
+
+fmt: ## format the code
+	$(GO) tool $(TOOLS) gofumpt -w .
+
+e2e: ## against the real plugin, a real registry and the real cosign (installs what it needs; minutes when cold)
+	deploy/e2e/run
+
+bench: ## the benchmarks beside the code
+	$(GO) test -run '^$$' -bench . -benchmem -cpu 1,2 ./cache ./engine ./server/...
+
+fuzz: ## each fuzz target for a minute
+	@for target in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -rhoE '^func Fuzz[A-Za-z0-9_]+' $$target/*_test.go | sed 's/^func //'); do \
+	    echo "$$target $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 1m $$target || exit 1; done; done
+
+generate: ## write what is generated: the policies' JSON schema
+	$(GO) generate ./...
+
+clean: ## remove what was built
+	rm -rf $(BIN) .cache

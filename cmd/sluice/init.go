@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"sluice/deploy"
+	"sluice/deploy/pki"
+)
+
+func newInit() *cobra.Command {
+	var (
+		o             deploy.Options
+		out           string
+		force         bool
+		caCert, caKey string
+	)
+	cmd := &cobra.Command{
+		Use:   "init --out DIR --server URL",
+		Short: "Write everything an installation needs: certificates, configuration, and the apiserver's side of it",
+		Long: `Write sluice.yaml, policies/, pki/{ca,server,client}.{crt,key}, kubeconfig.yaml, admission.yaml and admission.json,
+and print the flags and mounts that the apiserver needs, and the way back. Nothing is contacted, and nothing is
+overwritten without --force.`,
+		Example: `  sluice init --out sluice --server https://127.0.0.1:8443
+  sluice init --out sluice-2 --server https://10.0.0.2:8443 --ca-cert sluice/pki/ca.crt --ca-key sluice/pki/ca.key`,
+		Args: cobra.NoArgs,
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&out, "out", "", "the directory to write to")
+	flags.StringVar(&o.Server, "server", "", "the https URL under which the apiserver reaches the service")
+	flags.StringVar(&o.Mount, "mount", deploy.DefaultMount, "where the directory will stand on the control plane's machines")
+	flags.StringSliceVar(&o.Hosts, "host", nil, "a further name or address of the service, for its certificate; may be repeated")
+	flags.StringVar(&o.ClientName, "client-name", deploy.DefaultClientName, "the common name of the apiserver's certificate")
+	flags.BoolVar(&o.DefaultAllow, "default-allow", false, "let pods in while the service cannot be reached")
+	flags.IntVar(&o.AllowTTL, "allow-ttl", deploy.DefaultAllowTTL, "seconds for which the apiserver remembers that a pod was allowed")
+	flags.IntVar(&o.DenyTTL, "deny-ttl", deploy.DefaultDenyTTL, "seconds for which the apiserver remembers that a pod was denied")
+	flags.IntVar(&o.RetryBackoff, "retry-backoff", deploy.DefaultRetryBackoff, "milliseconds before the apiserver's first retry")
+	flags.StringVar(&caCert, "ca-cert", "", "issue the certificates by this CA (with --ca-key) in place of a new one")
+	flags.StringVar(&caKey, "ca-key", "", "the key of --ca-cert")
+	flags.BoolVar(&force, "force", false, "overwrite files that exist")
+	_ = cmd.MarkFlagDirname("out")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if out == "" || o.Server == "" {
+			return invalid(fmt.Errorf("--out and --server are needed"), "sluice init --out sluice --server https://127.0.0.1:8443")
+		}
+		if (caCert == "") != (caKey == "") {
+			return invalid(fmt.Errorf("--ca-cert and --ca-key go together"))
+		}
+		if caCert != "" {
+			ca, err := loadCA(caCert, caKey)
+			if err != nil {
+				return invalid(err)
+			}
+			o.CA = ca
+		}
+		bundle, err := deploy.Render(o)
+		if err != nil {
+			return invalid(err)
+		}
+		if err := bundle.Write(out, force); err != nil {
+			return invalid(err)
+		}
+		return bundle.WriteInstructions(cmd.OutOrStdout(), out)
+	}
+	return cmd
+}
+
+func loadCA(certFile, keyFile string) (*pki.CA, error) {
+	cert, err := os.ReadFile(certFile)
+	if err != nil {
+		return nil, err
+	}
+	key, err := os.ReadFile(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	return pki.LoadCA(cert, key)
+}
