@@ -126,7 +126,6 @@ func (s *Server) Drain() { s.draining.Store(true) }
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
 	if err != nil {
-		_ = s.http.Close()
 	}
 	if s.listener != nil {
 		_ = s.listener.Close() // where Serve was never called, nobody else does

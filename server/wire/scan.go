@@ -78,6 +78,9 @@ func (r *Review) name(b []byte, i int) (key []byte, escaped bool, value int) {
 		return nil, false, end
 	}
 	key = b[start:end]
+	if len(b)-end > 2 && b[end+1] == ':' && b[end+2] > ' ' { // as every encoder writes it that does not indent
+		return key, escaped, end + 2
+	}
 	if i = skipSpace(b, end+1); i >= len(b) || b[i] != ':' {
 		return nil, false, r.fail(i, "a name in an object has no colon")
 	}

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package server
+
+import (
+	"net"
+	"syscall"
+)
+
+// Sharing a port, and turning connections away without resetting them, are done on Linux only.
+
+func sharePort(_, _ string, _ syscall.RawConn) error { return nil }
+
+func turnAway(*net.TCPListener) {}

@@ -1,0 +1,271 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"sluice/engine"
+	"sluice/server/wire"
+)
+
+// Decider decides reviews. [engine.Engine] is one. Its methods are called concurrently.
+type Decider interface {
+	// Hit decides without waiting if it can, and otherwise returns false. It allocates nothing.
+	Hit(req *engine.Request, res *engine.Result) bool
+
+	// Decide always leaves an answer in res. It returns soon after ctx has ended, and keeps nothing of req.
+	Decide(ctx context.Context, req *engine.Request, res *engine.Result)
+}
+
+// The only reviews there are.
+const (
+	reviewKind    = "ImageReview"
+	reviewVersion = "imagepolicy.k8s.io/v1alpha1"
+)
+
+// The answers. Anything but 200 is a failure to the plugin, whose defaultAllow then decides; 502 it repeats up to
+// five times, 503 never. The words beside them are those by which Kubernetes' clients know what a Status is about:
+// with "BadGateway" in place of "InternalError", a 502 would not be repeated.
+const (
+	statusOK    = 200
+	statusDefer = 403 // a Status with this code is the only failure whose message reaches people as it is
+	statusRetry = 502
+	statusShed  = 503
+
+	wordDefer = "Forbidden"
+	wordRetry = "InternalError"
+	wordShed  = "ServiceUnavailable"
+)
+
+// unusable says what is wrong with a request that is no review. Each is answered with 200 and allowed: false.
+type unusable uint8
+
+const (
+	unusableJSON       unusable = iota // not a JSON document of the expected types
+	unusableKind                       // another kind or apiVersion
+	unusableEmpty                      // no containers
+	unusableTooLarge                   // over the limit on a body
+	unusableIncomplete                 // the body ended early, or did not arrive in time
+	unusableHTTP                       // not even the request's head could be read
+
+	numUnusable
+)
+
+var unusableNames = [numUnusable]string{
+	unusableJSON: "not_json", unusableKind: "wrong_kind", unusableEmpty: "no_containers",
+	unusableTooLarge: "too_large", unusableIncomplete: "incomplete", unusableHTTP: "malformed_http",
+}
+
+func (u unusable) String() string { return unusableNames[u] }
+
+// door is the one way from request bytes to reply bytes, for both protocols.
+type door struct {
+	decider  Decider
+	budget   time.Duration
+	base     context.Context // ends with the server
+	logger   *slog.Logger
+	tracer   trace.Tracer // nil: no spans
+	counters *counters
+
+	pool sync.Pool     // of *exchange
+	made atomic.Uint64 // exchanges, so that they spread over the stripes
+}
+
+// exchange is one request and its reply, with the memory both need. It belongs to the goroutine that acquired it.
+type exchange struct {
+	// Set by the adapter before decide.
+	body     []byte
+	query    []byte                     // of the URL, as it came
+	ctx      context.Context            // ends with the request; nil: with the server
+	carrier  propagation.TextMapCarrier // the request's headers
+	protocol protocol
+	client   string        // the caller's name by its certificate
+	begin    time.Time     // of the review's clock; before the body has been read, of its reading
+	waited   time.Duration // of the review's budget, for room to read the body
+
+	reply []byte // set by decide
+
+	// Kept from one use to the next.
+	small   []byte  // where small bodies are read to
+	stripe  *stripe // the counters of the core, more or less, that uses this exchange
+	review  wire.Review
+	request engine.Request
+	result  engine.Result
+	answer  wire.Reply
+	broken  bool // a panic went through: not to be used again
+}
+
+func (d *door) acquire() *exchange {
+	if x, ok := d.pool.Get().(*exchange); ok {
+		return x
+	}
+	return &exchange{stripe: &d.counters.stripes[d.made.Add(1)%stripes]}
+}
+
+// keptReply is how large a reply buffer may have grown and still be kept, along with everything that grew with it.
+const keptReply = 64 << 10
+
+// release takes back an exchange. Nothing of it, the reply included, may be used afterwards.
+func (d *door) release(x *exchange) {
+	if x.broken || cap(x.reply) > keptReply {
+		return
+	}
+	x.review.Reset()
+	x.body, x.query, x.ctx, x.carrier, x.client, x.waited = nil, nil, nil, nil, "", 0
+	x.request, x.answer.Reason = engine.Request{}, nil
+	d.pool.Put(x)
+}
+
+// decide turns x.body into x.reply and returns the status to answer with. The body has been read just now: the
+// review's clock starts here. It allocates nothing if the answer is remembered.
+func (d *door) decide(x *exchange) (status int) {
+	x.begin = time.Now()
+	if err := x.review.Decode(x.body); err != nil {
+		return d.unusable(x, unusableJSON, "the request is no ImageReview: "+err.Error())
+	}
+	if x.review.Kind != reviewKind || x.review.APIVersion != reviewVersion {
+		return d.unusable(x, unusableKind, "the request is no "+reviewKind+" of "+reviewVersion+": it is a "+
+			strconv.QuoteToASCII(clip(x.review.Kind, maxEcho))+" of "+strconv.QuoteToASCII(clip(x.review.APIVersion, maxEcho)))
+	}
+	if len(x.review.Images) == 0 {
+		return d.unusable(x, unusableEmpty, "the review names no container; a pod has at least one")
+	}
+	x.request.Namespace, x.request.Images = x.review.Namespace, x.review.Images
+	if !d.decider.Hit(&x.request, &x.result) {
+		d.miss(x)
+	}
+	status = d.write(x)
+	d.done(x)
+	return status
+}
+
+// miss has the review decided within its budget: the smaller of the caller's and ours.
+func (d *door) miss(x *exchange) {
+	ctx := x.ctx
+	if ctx == nil {
+		ctx = d.base
+	}
+	ctx, cancel := context.WithDeadline(ctx, x.begin.Add(d.within(x.query)-x.waited))
+	defer cancel()
+	if d.tracer == nil {
+		d.decider.Decide(ctx, &x.request, &x.result)
+		return
+	}
+	if x.carrier != nil {
+		ctx = propagation.TraceContext{}.Extract(ctx, x.carrier)
+	}
+	ctx, span := d.tracer.Start(ctx, "review", trace.WithSpanKind(trace.SpanKindServer))
+	defer span.End()
+	d.decider.Decide(ctx, &x.request, &x.result)
+	span.SetAttributes(
+		attribute.String("sluice.outcome", x.result.Outcome.String()),
+		attribute.String("sluice.reason", x.result.Reason.String()),
+		attribute.Int("sluice.images", len(x.request.Images)),
+	)
+}
+
+// write appends the answer in x.result to x.reply.
+func (d *door) write(x *exchange) int {
+	x.reply = x.reply[:0]
+	message := x.result.Message()
+	switch x.result.Outcome {
+	case engine.Retry:
+		x.reply = wire.AppendStatus(x.reply, statusRetry, wordRetry, message)
+		return statusRetry
+	case engine.Defer:
+		x.reply = wire.AppendStatus(x.reply, statusDefer, wordDefer, message)
+		return statusDefer
+	case engine.Shed:
+		x.reply = wire.AppendStatus(x.reply, statusShed, wordShed, message)
+		return statusShed
+	}
+	x.answer.Allowed = x.result.Outcome == engine.Allow
+	x.answer.Reason = message
+	x.answer.Audit = x.answer.Audit[:0]
+	for _, a := range x.result.Audit() {
+		x.answer.Audit = append(x.answer.Audit, wire.Annotation{Key: a.Key, Value: a.Value})
+	}
+	x.reply = wire.AppendReply(x.reply, &x.answer)
+	return statusOK
+}
+
+// done counts a review and writes it down.
+func (d *door) done(x *exchange) {
+	took := x.stripe.count(x.result.Outcome, x.result.Reason, x.result.Hit, x.begin)
+	if x.result.Outcome != engine.Allow || d.logger.Enabled(d.base, slog.LevelDebug) {
+		d.logReview(x, took)
+	}
+}
+
+// unusable denies a request that is no review.
+func (d *door) unusable(x *exchange, what unusable, reason string) int {
+	x.reply = appendDenial(x.reply[:0], reason, engine.ReasonInvalidRequest)
+	x.stripe.unusable[what].Add(1)
+	d.logUnusable(x, what, reason, x.stripe.count(engine.Deny, engine.ReasonInvalidRequest, false, x.begin))
+	return statusOK
+}
+
+// shed turns a review away because there is no room for its body.
+func (d *door) shed(x *exchange) int {
+	const message = "too many large reviews are being read at once; the pod can be created again later"
+	x.reply = wire.AppendStatus(x.reply[:0], statusShed, wordShed, message)
+	d.logShed(x, message, x.stripe.count(engine.Shed, engine.ReasonOverloaded, false, x.begin))
+	return statusShed
+}
+
+// finish is deferred around everything that is done for an exchange. It makes a denial of a panic: whatever went
+// wrong, no pod gets in by it.
+func (d *door) finish(x *exchange, status *int) {
+	defer x.stripe.ended.Add(1)
+	v := recover()
+	if v == nil {
+		return
+	}
+	x.broken = true
+	d.counters.panics.Add(1)
+	d.logger.Error("a panic was recovered, and the review denied", "panic", v, "stack", string(debug.Stack()))
+	x.reply = appendDenial(nil, "the review could not be decided because of an internal error", engine.ReasonInternal)
+	x.stripe.count(engine.Deny, engine.ReasonInternal, false, x.begin)
+	*status = statusOK
+}
+
+// appendDenial appends a denial that no engine made.
+func appendDenial(dst []byte, reason string, r engine.Reason) []byte {
+	return wire.AppendReply(dst, &wire.Reply{
+		Reason: []byte(reason),
+		Audit: []wire.Annotation{
+			{Key: "verdict", Value: []byte(engine.Deny.String())},
+			{Key: "reason", Value: []byte(r.String())},
+		},
+	})
+}
+
+// within returns how long a review may take: the configured budget, or what the caller's ?timeout= says if that is
+// less. A timeout that does not parse, or is not above zero, says nothing.
+func (d *door) within(query []byte) time.Duration {
+	const name = "timeout="
+	for len(query) > 0 {
+		var pair []byte
+		if i := bytes.IndexByte(query, '&'); i >= 0 {
+			pair, query = query[:i], query[i+1:]
+		} else {
+			pair, query = query, nil
+		}
+		if len(pair) > len(name) && string(pair[:len(name)]) == name {
+			if t, err := time.ParseDuration(string(pair[len(name):])); err == nil && t > 0 {
+				return min(t, d.budget)
+			}
+		}
+	}
+	return d.budget
+}
