@@ -61,8 +61,8 @@ const (
 	// the reviews that come with it. A signature that is pushed later than that is seen.
 	downloadTTL = 2 * time.Second
 
-	// maxDownloads bounds, in bytes, what is kept for so long.
-	maxDownloads = 64 << 20
+	// maxDownloads bounds, in bytes, what is kept for so long; see [cache.Cache] for how strictly.
+	maxDownloads = 32 << 20
 )
 
 // Verifier implements [engine.Verifier]. It is safe for concurrent use.
@@ -188,7 +188,8 @@ func (v *Verifier) Verify(ctx context.Context, ref engine.Reference, a *engine.A
 	if err != nil {
 		return engine.Evidence{}, asFailure(err)
 	}
-	return engine.Evidence{Signatures: fact.Value.Signatures, TTL: fact.TTL}, nil
+	// A fact whose life ends while it is handed over is still one, and the contract knows no lifetime of 0.
+	return engine.Evidence{Signatures: fact.Value.Signatures, TTL: max(fact.TTL, 1)}, nil
 }
 
 // verify does the work that a fact stands for: once for all who wait.

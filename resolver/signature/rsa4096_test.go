@@ -1,0 +1,28 @@
+package signature
+
+// A key and what it signed: the claim for image, without annotations.
+const (
+	rsa4096Key = `-----BEGIN PUBLIC KEY-----
+MIICIjANBgkqhkiG9w0BAQEFAAOCAg8AMIICCgKCAgEAzCTkJuIWKGvswjjHY7rR
+TKdnnscS+3yw4cKbGoHMr2A8CKZbj14vYvkBvCVuRc1q5oyOfC025iNJiRogJuBf
+Ud9gTZMETvT0fsCgQdW+n5m1w6DzyCznmHcdjsHFMBVJqH8I8ODhNK/9acjm//9L
+RGBsaBXc8jkyriPvzVptR9qBuzSplMhel6yt2MApVb44SgqraNcb09vwdFZr8GSp
+tHhDQUYITEO14I/ufGmNW1iq6yj65SbFJJh66+lE7iN68dDzZu0n2x+pd7hhJKIQ
+4eDMW0N38YreRFzLYaZZmpTcIKrbSxAtiO6Gb1G+9zQzMY49nMXLU1KC04aeoxX4
+N9wb8ZaA/naLSPpHskDLgf5cS4SAWkP4X4zKFeCELmtZCBBIuHFCGoQZGQuHFikM
+A1RnTN509iwdehptE0A8+fBq8sWxPugVvQPShmxCS1hTpyN2UreocnITAnCz4/Gx
+AYFl4LnQd9y19SS6AFEi3mp7LPuqUVfzhy0fLmBJs38tmiXq7OsrCT/zNZV7vRMN
+s3eQt12TmTomWWCXW7NDGTxAIlPywBNeziSrYFyIPBoFVgUIZrzrqNYaqVxIL9Du
+MG/dIC+HzlOmgdWEaI1j6dgaMcMV9evaO9l4mIszpYrsSf5IXQsRibAWaNDQ5iaB
+N/gNOJwKqoAihAxI2F34LU8CAwEAAQ==
+-----END PUBLIC KEY-----
+`
+
+	rsa4096Signature = "tqRCaYaaZ1Pn9W6LRQvHYGQOOqFT5cdyq0EIzub8yoODRY6hddPuYlQTEi5z7iyTm+rkZtLGUZxNI6GvAzjFeWXH9P5rBRmicr1e" +
+		"kQWCY5Q/fakV8FF01GlzISEOFm4e4pt6YlO3ziLl+BcDqZx7jxu/4kNdD0Lp7Ck+efuJsfK2+cxnDF8XAznXWY0DGXqe65xcEjmB" +
+		"IFJncLu9Yq7oDK7z2D0aeGatz2KHn8Bu+i8dRUZholMFHORdcAdLfqdUn+vgOTWERQeP76Mmjmt+nkpqH+FMYRPXU31dTxVCaiwG" +
+		"gvl1Sz2fC7SuQVYJzmcHKUsAc311/agzKSPpiylGzSiDsMnHllyUcZehZ2Zg5Pv7Jwnv5B+KbHntPFESfS0+lvOZ3nAj3z8Akz39" +
+		"B6pu/kqm67ABQ4spHxeuBiB+0rO0SEOCVebaK501/DC2/DN64sYaEUq+w46PKNwHsXPBpqAHHiCyvQpMFRIt4v9xa4tnZDmNsM2y" +
+		"JTgReXKWoUuNx4VX97B+k5BlJNALbq+WQXe8R6NjWwmmED/owxVosEl37fpLjSZAJQ2GABPrwTUdHUFg5Y6g0yglwYbqT5rJVYJf" +
+		"jRub2zeUpTcPxeylHfXsvbSDF4gqEUb2OILWnPubC/MA1nx2qTfZe4BomfRKhz+8x5b7XG6W/Wh5bVkzPL8="
+)
