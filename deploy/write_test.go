@@ -122,7 +122,7 @@ func TestNoOverwrite(t *testing.T) {
 	}
 	after := tree(t, dir)
 	for _, f := range b.Files {
-		if want := (f.Mode).String() + " " + string(f.Data); after[f.Path] != want {
+		if want := f.Mode.String() + " " + string(f.Data); after[f.Path] != want {
 			t.Errorf("%s: %q, want %q", f.Path, after[f.Path], want)
 		}
 	}

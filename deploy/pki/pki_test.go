@@ -103,6 +103,10 @@ func TestForm(t *testing.T) {
 	if len(serials) != 3 {
 		t.Errorf("serials repeat: %v", serials)
 	}
+	namesake := parse(t, must(t)(ca.Client(caCert.Subject.CommonName, pki.Options{})).Cert)
+	if !bytes.Equal(namesake.AuthorityKeyId, caCert.SubjectKeyId) {
+		t.Error("a client that is named like the CA does not say who issued its certificate")
+	}
 	if !caCert.MaxPathLenZero || caCert.MaxPathLen != 0 || caCert.KeyUsage != x509.KeyUsageCertSign|x509.KeyUsageCRLSign {
 		t.Errorf("CA: path length %d (%t), key usage %b", caCert.MaxPathLen, caCert.MaxPathLenZero, caCert.KeyUsage)
 	}
