@@ -183,38 +183,28 @@ func (r *Review) containers(b []byte, i int) int {
 	default:
 		return r.fail(i, "spec.containers is not a list")
 	}
-	if i = skipSpace(b, i+1); i < len(b) && b[i] == ']' {
-		return i + 1
-	}
-	for {
-		if i >= len(b) {
-			return r.fail(i, "the body ends within a list")
+	i++
+	for first := true; ; first = false {
+		value, more := r.element(b, i, first)
+		if !more {
+			return value
 		}
 		if len(r.images) == MaxImages {
-			return r.fail(i, "there are more than "+strconv.Itoa(MaxImages)+" containers, which no pod can have")
+			return r.fail(value, "there are more than "+strconv.Itoa(MaxImages)+" containers, which no pod can have")
 		}
 		image := ""
-		switch b[i] {
+		switch b[value] {
 		case '{':
-			i = r.container(b, i+1, &image)
+			i = r.container(b, value+1, &image)
 		case 'n':
-			i = r.literal(b, i, "null")
+			i = r.literal(b, value, "null")
 		default:
-			i = r.fail(i, "a container is not an object")
+			i = r.fail(value, "a container is not an object")
 		}
 		if i < 0 {
 			return i
 		}
 		r.images = append(r.images, image)
-		i = skipSpace(b, i)
-		switch {
-		case i < len(b) && b[i] == ',':
-			i = skipSpace(b, i+1)
-		case i < len(b) && b[i] == ']':
-			return i + 1
-		default:
-			return r.fail(i, "a list goes on with neither a comma nor a bracket")
-		}
 	}
 }
 

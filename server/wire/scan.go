@@ -46,7 +46,7 @@ func skipSpace(b []byte, i int) int {
 
 // member reads up to the value of an object's next member: i is behind the opening brace for the first, behind the
 // last value for those after it. There are no more behind the closing brace, whose end is returned, and on failure. A
-// value is at least one byte away from the end of b.
+// value is at least one byte away from the end of b. The key is to be used at once.
 func (r *Review) member(b []byte, i int, first bool) (key []byte, value int, more bool) {
 	i = skipSpace(b, i)
 	if i < len(b) && b[i] == '}' {
@@ -58,67 +58,69 @@ func (r *Review) member(b []byte, i int, first bool) (key []byte, value int, mor
 		}
 		i = skipSpace(b, i+1)
 	}
-	key, escaped, value := r.name(b, i)
-	if escaped && len(key) <= len(`\u0000`)*len("apiVersion") { // the longest writing of the longest name we know
-		used := len(r.scratch)
-		key, _ = r.unquote(key)
-		r.scratch = r.scratch[:used] // the key is compared at once, and never kept
-	}
-	return key, value, value >= 0
-}
-
-// name reads a member's name and colon. It returns the name as it is written, and the offset of the value.
-func (r *Review) name(b []byte, i int) (key []byte, escaped bool, value int) {
 	if i >= len(b) || b[i] != '"' {
-		return nil, false, r.fail(i, "an object has something else than a quoted name")
+		return nil, r.fail(i, "an object has something else than a quoted name"), false
 	}
 	start := i + 1
 	end, escaped := r.quoted(b, start)
 	if end < 0 {
-		return nil, false, end
+		return nil, end, false
 	}
 	key = b[start:end]
+	if escaped && len(key) <= len(`\u0000`)*len("apiVersion") { // the longest writing of the longest name we know
+		used := len(r.scratch)
+		key, _ = r.unquote(key)
+		r.scratch = r.scratch[:used]
+	}
 	if len(b)-end > 2 && b[end+1] == ':' && b[end+2] > ' ' { // as every encoder writes it that does not indent
-		return key, escaped, end + 2
+		return key, end + 2, true
 	}
 	if i = skipSpace(b, end+1); i >= len(b) || b[i] != ':' {
-		return nil, false, r.fail(i, "a name in an object has no colon")
+		return nil, r.fail(i, "a name in an object has no colon"), false
 	}
 	if i = skipSpace(b, i+1); i >= len(b) {
-		return nil, false, r.fail(i, "the body ends within an object")
+		return nil, r.fail(i, "the body ends within an object"), false
 	}
-	return key, escaped, i
+	return key, i, true
 }
 
-// skip reads any value without looking at what it says. depth is the number of arrays and objects that are open. It
-// does not recurse: what is open is a bit per level in r.
+// element reads up to the next element of a list, as member does in an object.
+func (r *Review) element(b []byte, i int, first bool) (value int, more bool) {
+	i = skipSpace(b, i)
+	switch {
+	case i < len(b) && b[i] == ']':
+		return i + 1, false
+	case first:
+	case i < len(b) && b[i] == ',':
+		i = skipSpace(b, i+1)
+	default:
+		return r.fail(i, "a list goes on with neither a comma nor a bracket"), false
+	}
+	if i >= len(b) {
+		return r.fail(i, "the body ends within a list"), false
+	}
+	return i, true
+}
+
+// skip reads any value without looking at what it says. depth is the number of objects and lists that are open. It does
+// not recurse: what is open is a bit per level in r.
 func (r *Review) skip(b []byte, i, depth int) int {
-	for base := depth; ; {
+	base := depth
+	for {
 		// A value begins at i.
-		if i >= len(b) {
-			return r.fail(i, "the body ends where a value is due")
-		}
-		switch c := b[i]; c {
+		first := false
+		switch b[i] {
 		case '{', '[':
 			if depth++; depth > maxDepth {
 				return r.fail(i, "objects and lists are nested too deeply")
 			}
-			i = skipSpace(b, i+1)
-			if i < len(b) && b[i] == c+2 { // the closing brace or bracket: both are two behind their opening one
-				depth--
-				i++
-				break
-			}
-			bit := uint64(1) << (depth % 64)
-			if c == '[' {
+			if bit := uint64(1) << (depth % 64); b[i] == '{' {
+				r.inObject[depth/64] |= bit
+			} else {
 				r.inObject[depth/64] &^= bit
-				continue
 			}
-			r.inObject[depth/64] |= bit
-			if _, _, i = r.name(b, i); i < 0 {
-				return i
-			}
-			continue
+			first = true
+			i++
 		case '"':
 			if i, _ = r.quoted(b, i+1); i >= 0 {
 				i++
@@ -132,34 +134,19 @@ func (r *Review) skip(b []byte, i, depth int) int {
 		default:
 			i = r.number(b, i)
 		}
-		if i < 0 {
-			return i
-		}
-		// A value ended before i. Close what it was the last of.
-		for {
-			if depth == base {
+		// Something began or ended before i. Go to the next value, out of all that ends here.
+		for more := false; !more; first = false {
+			if i < 0 || depth == base {
 				return i
 			}
-			inObject := r.inObject[depth/64]>>(depth%64)&1 == 1
-			i = skipSpace(b, i)
-			switch {
-			case i >= len(b):
-				return r.fail(i, "the body ends within an object or a list")
-			case b[i] == ',':
-				i = skipSpace(b, i+1)
-				if inObject {
-					if _, _, i = r.name(b, i); i < 0 {
-						return i
-					}
-				}
-			case inObject && b[i] == '}', !inObject && b[i] == ']':
-				depth--
-				i++
-				continue
-			default:
-				return r.fail(i, "an object or a list goes on with neither a comma nor its end")
+			if r.inObject[depth/64]>>(depth%64)&1 == 1 {
+				_, i, more = r.member(b, i, first)
+			} else {
+				i, more = r.element(b, i, first)
 			}
-			break
+			if !more {
+				depth--
+			}
 		}
 	}
 }
