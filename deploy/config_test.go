@@ -17,6 +17,7 @@ type config struct {
 	APIVersion string `yaml:"apiVersion"`
 	Kind       string
 	Listen     string
+	Paths      []string
 	TLS        struct {
 		CertFile     string   `yaml:"certFile"`
 		KeyFile      string   `yaml:"keyFile"`
@@ -79,6 +80,22 @@ func TestConfig(t *testing.T) {
 		len(all.TLS.ClientNames) != 1 || all.TLS.TokenFile == "" || all.Log.Format != "json" {
 		t.Errorf("with all settings in use: %+v", all)
 	}
+
+	// A path that the service does not answer at anyway; it compares what is decoded.
+	f := func(server string, want ...string) {
+		t.Helper()
+		var c config
+		strict(t, file(t, render(t, deploy.Options{Server: server}), "sluice.yaml"), &c)
+		if diff := cmp.Diff(want, c.Paths); diff != "" {
+			t.Errorf("%s: paths %s", server, diff)
+		}
+	}
+	f("https://a/")
+	f("https://a/policy")
+	f("https://a/image_policy")
+	f("https://a/clusters/b", "/clusters/b")
+	f("https://a/x,y", "/x,y")
+	f(`https://a/x%20y,"]`, `/x y,"]`)
 
 	// An authority that others use too vouches for more than the apiserver.
 	ca, err := pki.NewCA(pki.Options{})

@@ -67,7 +67,7 @@ func (e *OptionError) Hint() string { return e.Remedy }
 // settings are options with defaults filled in, checked, and taken apart as the templates need them.
 type settings struct {
 	URL          string // with a path
-	Path         string
+	FurtherPath  string // the URL's, decoded, if the service does not answer there anyway
 	Host         string // the URL's, without port and brackets
 	Listen       string
 	Mount        string
@@ -179,7 +179,13 @@ func (s *settings) setServer(raw string, alone bool) error {
 	if clean := path.Clean(u.Path); clean != u.Path {
 		return refuse(fmt.Sprintf("the apiserver would not keep the path %q", u.Path), fmt.Sprintf("write it as %q", clean))
 	}
-	s.URL, s.Path = u.String(), u.EscapedPath()
+	if strings.ContainsFunc(u.Path, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(u.Path) {
+		return refuse(fmt.Sprintf("the path %q holds characters that cannot be printed", u.Path), "leave them out")
+	}
+	s.URL = u.String()
+	if !slices.Contains([]string{DefaultPath, "/policy", "/image_policy"}, u.Path) {
+		s.FurtherPath = u.Path
+	}
 	s.Listen = net.JoinHostPort(listenHost(s.Host, ip, alone), port)
 	return nil
 }
@@ -236,10 +242,6 @@ func (s *settings) warnings() []string {
 	}
 	if ip := net.ParseIP(s.Host); ip.IsLoopback() || strings.EqualFold(s.Host, "localhost") {
 		w = append(w, s.Host+" reaches the service from its own machine alone: every control-plane machine needs a service of its own.")
-	}
-	if !slices.Contains([]string{DefaultPath, "/policy", "/image_policy"}, s.Path) {
-		w = append(w, "the service itself does not answer at "+s.Path+", so something on the way must rewrite it to "+DefaultPath+
-			": where it does not, defaultAllow decides on every pod.")
 	}
 	return w
 }

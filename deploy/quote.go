@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// plainYAML is what YAML cannot take for anything but a string, and what needs no quotes: paths, URLs and flags.
-var plainYAML = regexp.MustCompile(`\A(?:/|https://|--)[A-Za-z0-9/._=,:-]*[A-Za-z0-9/]\z`)
+// plainYAML is what YAML takes for a string wherever it stands, lists in brackets included: paths, URLs and flags.
+var plainYAML = regexp.MustCompile(`\A(?:/|https://|--)[A-Za-z0-9/._=:-]*[A-Za-z0-9/]\z`)
 
 // quoteYAML writes a string so that YAML reads the same string, whatever is in it. Every JSON string is a YAML string
 // in double quotes (YAML 1.2, section 1.3), save that JSON leaves some characters that cannot be printed as they are:
