@@ -71,7 +71,7 @@ func FuzzDecode(f *testing.F) {
 			if (err == nil) != (wantErr == nil) {
 				t.Fatalf("got error %v, want %v", err, wantErr)
 			}
-			if got := plainOf(r); !cmp.Equal(got, want) {
+			if got := factsOf(r); !cmp.Equal(got, want) {
 				t.Fatalf("got %+v, want %+v", got, want)
 			}
 			if !bytes.HasPrefix(guarded, []byte("before")) || !bytes.HasSuffix(guarded, []byte("behind")) {

@@ -7,20 +7,20 @@ import (
 	"strings"
 )
 
-// plain is what a review says, without any machinery.
-type plain struct {
+// facts is what a review says, without any machinery.
+type facts struct {
 	Kind, APIVersion, Namespace string
 	Images                      []string
 }
 
-func plainOf(r *Review) plain {
-	p := plain{Kind: r.Kind, APIVersion: r.APIVersion, Namespace: r.Namespace}
+func factsOf(r *Review) facts {
+	p := facts{Kind: r.Kind, APIVersion: r.APIVersion, Namespace: r.Namespace}
 	p.Images = append(p.Images, r.Images...)
 	return p
 }
 
 // standard reads a body as encoding/json does, on a struct of the same fields.
-func standard(body []byte) (plain, error) {
+func standard(body []byte) (facts, error) {
 	var v struct {
 		Kind       string `json:"kind"`
 		APIVersion string `json:"apiVersion"`
@@ -32,9 +32,9 @@ func standard(body []byte) (plain, error) {
 		} `json:"spec"`
 	}
 	if err := json.Unmarshal(body, &v); err != nil {
-		return plain{}, err
+		return facts{}, err
 	}
-	p := plain{Kind: v.Kind, APIVersion: v.APIVersion, Namespace: v.Spec.Namespace}
+	p := facts{Kind: v.Kind, APIVersion: v.APIVersion, Namespace: v.Spec.Namespace}
 	for _, c := range v.Spec.Containers {
 		p.Images = append(p.Images, c.Image)
 	}
@@ -45,9 +45,9 @@ func standard(body []byte) (plain, error) {
 // three ways, which alike tells: names match in exact case, the document is an object, and a second containers
 // replaces the first as a whole (encoding/json decodes it over the elements of the first, so that an element without
 // an image keeps the image that stood there before).
-func oracle(body []byte) (p plain, alike bool, err error) {
+func oracle(body []byte) (p facts, alike bool, err error) {
 	if !json.Valid(body) {
-		return plain{}, true, errors.New("not JSON")
+		return facts{}, true, errors.New("not JSON")
 	}
 	alike = true
 	exact := func(key, name string) bool {
@@ -101,7 +101,7 @@ func oracle(body []byte) (p plain, alike bool, err error) {
 		return nil
 	})
 	if err != nil {
-		p = plain{}
+		p = facts{}
 	}
 	object := len(body) > 0 && bytes.TrimLeft(body, " \t\r\n")[0] == '{'
 	return p, alike && lists < 2 && object, err

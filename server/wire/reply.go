@@ -25,7 +25,7 @@ type Annotation struct {
 const (
 	allowed = `{"kind":"ImageReview","apiVersion":"imagepolicy.k8s.io/v1alpha1","status":{"allowed":true`
 	denied  = `{"kind":"ImageReview","apiVersion":"imagepolicy.k8s.io/v1alpha1","status":{"allowed":false`
-	failure = `{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":`
+	failure = `{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"`
 )
 
 // AppendReply appends the verdict as an ImageReview of imagepolicy.k8s.io/v1alpha1 with kind, apiVersion and status.
@@ -38,18 +38,20 @@ func AppendReply(dst []byte, r *Reply) []byte {
 		dst = append(dst, denied...)
 	}
 	if len(r.Reason) > 0 {
-		dst = append(dst, `,"reason":`...)
-		dst = appendQuoted(dst, r.Reason)
+		dst = append(dst, `,"reason":"`...)
+		dst = appendEscaped(dst, r.Reason)
+		dst = append(dst, '"')
 	}
 	if len(r.Audit) > 0 {
 		dst = append(dst, `,"auditAnnotations":`...)
 		separator := byte('{')
 		for i := range r.Audit {
-			dst = append(dst, separator)
+			dst = append(dst, separator, '"')
+			dst = appendEscaped(dst, bytesOf(r.Audit[i].Key))
+			dst = append(dst, `":"`...)
+			dst = appendEscaped(dst, r.Audit[i].Value)
+			dst = append(dst, '"')
 			separator = ','
-			dst = appendQuoted(dst, bytesOf(r.Audit[i].Key))
-			dst = append(dst, ':')
-			dst = appendQuoted(dst, r.Audit[i].Value)
 		}
 		dst = append(dst, '}')
 	}
@@ -61,10 +63,10 @@ func AppendReply(dst []byte, r *Reply) []byte {
 // [AppendReply].
 func AppendStatus[R, M string | []byte](dst []byte, code int, reason R, message M) []byte {
 	dst = append(dst, failure...)
-	dst = appendQuoted(dst, []byte(message))
-	dst = append(dst, `,"reason":`...)
-	dst = appendQuoted(dst, []byte(reason))
-	dst = append(dst, `,"code":`...)
+	dst = appendEscaped(dst, []byte(message))
+	dst = append(dst, `","reason":"`...)
+	dst = appendEscaped(dst, []byte(reason))
+	dst = append(dst, `","code":`...)
 	dst = strconv.AppendInt(dst, int64(code), 10)
 	return append(dst, '}')
 }
@@ -72,31 +74,11 @@ func AppendStatus[R, M string | []byte](dst []byte, code int, reason R, message 
 // bytesOf looks at a string as bytes, which must not be written to.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
-// appendQuoted appends s as a JSON string. Beside what JSON asks for it escapes U+2028 and U+2029, which end a line in
-// scripts and logs.
-func appendQuoted(dst, s []byte) []byte {
-	dst = append(dst, '"')
+// appendEscaped appends s as it stands between the quotes of a JSON string. Beside what JSON asks for it escapes U+2028
+// and U+2029, which end a line in scripts and logs.
+func appendEscaped(dst, s []byte) []byte {
 	done := 0 // s[:done] is appended
-	for i := 0; ; {
-		// Find the next byte that is not plain ASCII.
-		for {
-			if len(s)-i < 8 {
-				for i < len(s) && s[i] != '"' && s[i] != '\\' && s[i] >= ' ' && s[i] < utf8.RuneSelf {
-					i++
-				}
-				break
-			}
-			x := binary.LittleEndian.Uint64(s[i:])
-			if m := specials(x) | x&highs; m != 0 {
-				i += bits.TrailingZeros64(m) / 8
-				break
-			}
-			i += 8
-		}
-		if i >= len(s) {
-			dst = append(dst, s[done:]...)
-			return append(dst, '"')
-		}
+	for i := plain(s); i < len(s); i += plain(s[i:]) {
 		char, size := utf8.DecodeRune(s[i:])
 		invalid := char == utf8.RuneError && size == 1
 		if char < utf8.RuneSelf || char == '\u2028' || char == '\u2029' || invalid {
@@ -106,6 +88,22 @@ func appendQuoted(dst, s []byte) []byte {
 		}
 		i += size
 	}
+	return append(dst, s[done:]...)
+}
+
+// plain counts the bytes at the beginning of s that are ASCII and need no escape.
+func plain(s []byte) int {
+	i := 0
+	for ; len(s)-i >= 8; i += 8 {
+		x := binary.LittleEndian.Uint64(s[i:])
+		if m := specials(x) | x&highs; m != 0 {
+			return i + bits.TrailingZeros64(m)/8
+		}
+	}
+	for i < len(s) && s[i] != '"' && s[i] != '\\' && s[i] >= ' ' && s[i] < utf8.RuneSelf {
+		i++
+	}
+	return i
 }
 
 // appendEscape appends the escape for a character of no more than 16 bits.

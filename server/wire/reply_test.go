@@ -39,8 +39,8 @@ func TestAppendStatus(t *testing.T) {
 	}
 }
 
-// checkQuoted compares what appendQuoted makes of s with what encoding/json does.
-func checkQuoted(t *testing.T, s []byte) {
+// checkEscaped compares what appendEscaped makes of s with what encoding/json does.
+func checkEscaped(t *testing.T, s []byte) {
 	t.Helper()
 	var want bytes.Buffer
 	e := json.NewEncoder(&want)
@@ -48,25 +48,25 @@ func checkQuoted(t *testing.T, s []byte) {
 	if err := e.Encode(string(s)); err != nil {
 		t.Fatal(err)
 	}
-	if got := appendQuoted(nil, s); string(got)+"\n" != want.String() {
-		t.Fatalf("%q: got %s, want %s", s, got, &want)
+	if got := `"` + string(appendEscaped(nil, s)) + "\"\n"; got != want.String() {
+		t.Fatalf("%q: got %swant %s", s, got, &want)
 	}
 }
 
-func TestAppendQuoted(t *testing.T) {
+func TestAppendEscaped(t *testing.T) {
 	t.Parallel()
 	for length := range 20 { // every byte, at every place around the steps in which strings are searched
 		for place := range length {
 			for c := range 256 {
 				s := bytes.Repeat([]byte{'x'}, length)
 				s[place] = byte(c)
-				checkQuoted(t, s)
+				checkEscaped(t, s)
 			}
 		}
 	}
 	for c := range rune(utf8.MaxRune + 1) { // and every character
 		if c < 0x3000 || c > 0xd700 && c < 0xe010 || c > 0xffe0 && c < 0x10100 || c%997 == 0 {
-			checkQuoted(t, []byte("xxxxx"+string(c)+"y"))
+			checkEscaped(t, []byte("xxxxx"+string(c)+"y"))
 		}
 	}
 }
@@ -98,7 +98,7 @@ func FuzzAppendReply(f *testing.F) {
 				t.Fatalf("more than one document: %s", out)
 			}
 		}
-		checkQuoted(t, reason)
+		checkEscaped(t, reason)
 
 		// The fields as k8s.io/api/imagepolicy/v1alpha1 and k8s.io/apimachinery/pkg/apis/meta/v1 tag them.
 		type review struct {

@@ -20,8 +20,8 @@ func TestDecodeRecorded(t *testing.T) {
 	if err := r.Decode([]byte(recorded)); err != nil {
 		t.Fatal(err)
 	}
-	want := plain{"ImageReview", "imagepolicy.k8s.io/v1alpha1", "default", []string{"nginx:1", "init:1"}}
-	if diff := cmp.Diff(want, plainOf(&r)); diff != "" {
+	want := facts{"ImageReview", "imagepolicy.k8s.io/v1alpha1", "default", []string{"nginx:1", "init:1"}}
+	if diff := cmp.Diff(want, factsOf(&r)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -31,47 +31,47 @@ func image(written string) string { return `{"spec":{"containers":[{"image":"` +
 
 func TestDecode(t *testing.T) {
 	t.Parallel()
-	f := func(body string, want plain) {
+	f := func(body string, want facts) {
 		t.Helper()
 		var r Review
 		if err := r.Decode([]byte(body)); err != nil {
 			t.Errorf("%.200q: %v", body, err)
-		} else if diff := cmp.Diff(want, plainOf(&r)); diff != "" {
+		} else if diff := cmp.Diff(want, factsOf(&r)); diff != "" {
 			t.Errorf("%.200q: %s", body, diff)
 		}
 	}
-	images := func(s ...string) plain { return plain{Images: s} }
+	images := func(s ...string) facts { return facts{Images: s} }
 
 	// Shape.
-	f(`{}`, plain{})
-	f(" \t\r\n{ \n} \r\n\t", plain{})
-	f(`{"kind":"K","apiVersion":"v","spec":{"namespace":"n","containers":[]}}`, plain{"K", "v", "n", nil})
+	f(`{}`, facts{})
+	f(" \t\r\n{ \n} \r\n\t", facts{})
+	f(`{"kind":"K","apiVersion":"v","spec":{"namespace":"n","containers":[]}}`, facts{"K", "v", "n", nil})
 	f(` { "spec" : { "containers" : [ { "image" : "a" } , { "image" : "b" } ] , "namespace" : "n" } } `,
-		plain{Namespace: "n", Images: []string{"a", "b"}})
+		facts{Namespace: "n", Images: []string{"a", "b"}})
 	f(`{"spec":{"containers":[{},{"image":""},{"name":"x","image":"a","more":[1]}]}}`, images("", "", "a"))
 
 	// What is ignored.
-	f(`{"Kind":"K","KIND":"K","apiversion":"v","Spec":{"namespace":"n"},"spec":{"Namespace":"n","Containers":[{"image":"a"}]}}`, plain{})
+	f(`{"Kind":"K","KIND":"K","apiversion":"v","Spec":{"namespace":"n"},"spec":{"Namespace":"n","Containers":[{"image":"a"}]}}`, facts{})
 	f(`{"spec":{"containers":[{"Image":"a"}]}}`, images(""))
-	f(`{"status":"of another type","metadata":[{"kind":"no"}],"x":{"kind":"no","spec":{"namespace":"no"}}}`, plain{})
-	f(`{"spec":{"spec":{"namespace":"no"},"kind":"no","image":"no"},"namespace":"no","containers":5,"image":{}}`, plain{})
+	f(`{"status":"of another type","metadata":[{"kind":"no"}],"x":{"kind":"no","spec":{"namespace":"no"}}}`, facts{})
+	f(`{"spec":{"spec":{"namespace":"no"},"kind":"no","image":"no"},"namespace":"no","containers":5,"image":{}}`, facts{})
 
 	// Null and duplicates.
-	f(`{"kind":null,"apiVersion":null,"spec":null}`, plain{})
-	f(`{"spec":{"namespace":null,"containers":null}}`, plain{})
+	f(`{"kind":null,"apiVersion":null,"spec":null}`, facts{})
+	f(`{"spec":{"namespace":null,"containers":null}}`, facts{})
 	f(`{"spec":{"containers":[null,{"image":null},{"image":"a"}]}}`, images("", "", "a"))
-	f(`{"kind":"A","kind":"B","kind":null}`, plain{Kind: "B"})
+	f(`{"kind":"A","kind":"B","kind":null}`, facts{Kind: "B"})
 	f(`{"spec":{"containers":[{"image":"a","image":"b"}]}}`, images("b"))
 	f(`{"spec":{"namespace":"n","containers":[{"image":"a"}]},"spec":{"namespace":"m"},"spec":null,"spec":{}}`,
-		plain{Namespace: "m", Images: []string{"a"}})
+		facts{Namespace: "m", Images: []string{"a"}})
 	f(`{"spec":{"containers":[{"image":"a"},{"image":"b"}]},"spec":{"containers":[{},{"image":"c"},{}]}}`, images("", "c", ""))
-	f(`{"spec":{"containers":[{"image":"a"}],"containers":[]}}`, plain{})
-	f(`{"spec":{"containers":[{"image":"a"}],"containers":null}}`, plain{})
+	f(`{"spec":{"containers":[{"image":"a"}],"containers":[]}}`, facts{})
+	f(`{"spec":{"containers":[{"image":"a"}],"containers":null}}`, facts{})
 
 	// Strings.
 	f(`{"\u006bind":"\u004b","\u0061\u0070\u0069\u0056\u0065\u0072\u0073\u0069\u006F\u006e":"v","kin\ud800":"x"}`,
-		plain{Kind: "K", APIVersion: "v"})
-	f("{\"kind\xff\":\"a\",\"\\u006bind\xff\":\"b\",\"\":\"c\",\"\\\\\":\"d\"}", plain{})
+		facts{Kind: "K", APIVersion: "v"})
+	f("{\"kind\xff\":\"a\",\"\\u006bind\xff\":\"b\",\"\":\"c\",\"\\\\\":\"d\"}", facts{})
 	f(image(`\"\\\/\b\f\n\r\t\u0000\u003c`), images("\"\\/\b\f\n\r\t\x00<"))
 	f(image(`é\u00e9\u20AC€\ud83d\ude00😀`), images("éé€€😀😀"))
 	f(image(`\ud800`), images("\ufffd"))
@@ -83,11 +83,11 @@ func TestDecode(t *testing.T) {
 	f(image(`\u0041`+"\xff\xff\xff\xff"+`\u0041`+"\xff"), images("A\ufffd\ufffd\ufffd\ufffdA\ufffd"))
 	f(image("\x7f\u2028\ufeff"), images("\x7f\u2028\ufeff"))
 	f("{\"spec\":{\"containers\":[{\"image\":\"a\xff\"},{\"image\":\"\\u0062\"},{\"image\":\"c\xff\xff\"}],\"namespace\":\"\xffd\"}}",
-		plain{Namespace: "\ufffdd", Images: []string{"a\ufffd", "b", "c\ufffd\ufffd"}})
+		facts{Namespace: "\ufffdd", Images: []string{"a\ufffd", "b", "c\ufffd\ufffd"}})
 
 	// Bounds.
-	f(nested(9_999, "[", "", "]"), plain{})
-	f(nested(9_999, `{"a":`, "1", "}"), plain{})
+	f(nested(9_999, "[", "", "]"), facts{})
+	f(nested(9_999, `{"a":`, "1", "}"), facts{})
 	f(`{"spec":{"containers":[`+strings.Repeat(`{},`, MaxImages-1)+`{"image":"a"}]}}`, images(append(make([]string, MaxImages-1), "a")...))
 }
 
@@ -108,8 +108,8 @@ func TestDecodeRefuses(t *testing.T) {
 			t.Errorf("%.200q: got error %v, want a DecodeError", body, err)
 		case failure.Offset != offset || !strings.Contains(failure.Message, message):
 			t.Errorf("%.200q: got %q, want %q at %d", body, err, message, offset)
-		case !cmp.Equal(plainOf(&r), plain{}):
-			t.Errorf("%.200q: got %+v beside the error", body, plainOf(&r))
+		case !cmp.Equal(factsOf(&r), facts{}):
+			t.Errorf("%.200q: got %+v beside the error", body, factsOf(&r))
 		}
 	}
 
@@ -233,8 +233,8 @@ func TestStringBytes(t *testing.T) {
 				want, _, wantErr := oracle(body)
 				var r Review
 				err := r.Decode(body)
-				if (err == nil) != (wantErr == nil) || !cmp.Equal(plainOf(&r), want) {
-					t.Fatalf("%q: got %+v, %v; want %+v, %v", content, plainOf(&r), err, want, wantErr)
+				if (err == nil) != (wantErr == nil) || !cmp.Equal(factsOf(&r), want) {
+					t.Fatalf("%q: got %+v, %v; want %+v, %v", content, factsOf(&r), err, want, wantErr)
 				}
 			}
 		}
@@ -245,7 +245,7 @@ func TestStringBytes(t *testing.T) {
 func TestDecodeWritesWithinTheBody(t *testing.T) {
 	t.Parallel()
 	var body strings.Builder
-	var want plain
+	var want facts
 	body.WriteString(`{"kind":"\u0041","spec":{"containers":[`)
 	for i := range 200 {
 		if i > 0 {
@@ -262,7 +262,7 @@ func TestDecodeWritesWithinTheBody(t *testing.T) {
 	if err := r.Decode(around[len("before") : len(around)-len("behind")]); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, plainOf(&r)); diff != "" {
+	if diff := cmp.Diff(want, factsOf(&r)); diff != "" {
 		t.Error(diff)
 	}
 	if !bytes.HasPrefix(around, []byte("before")) || !bytes.HasSuffix(around, []byte("behind")) {
@@ -277,7 +277,7 @@ func TestDecodeForgets(t *testing.T) {
 			strings.Repeat("{\"image\":\"\xff\"},", 2999) + `{"image":"a"}]}}`)
 	}
 	var r Review
-	f := func(body string, want plain) {
+	f := func(body string, want facts) {
 		t.Helper()
 		if err := r.Decode(large()); err != nil || len(r.Images) != 3000 {
 			t.Fatalf("%d images, %v", len(r.Images), err)
@@ -285,7 +285,7 @@ func TestDecodeForgets(t *testing.T) {
 		if err := r.Decode([]byte(body)); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, plainOf(&r)); diff != "" {
+		if diff := cmp.Diff(want, factsOf(&r)); diff != "" {
 			t.Errorf("%s: %s", body, diff)
 		}
 		for i, image := range r.images[len(r.images):cap(r.images)] {
@@ -294,15 +294,15 @@ func TestDecodeForgets(t *testing.T) {
 			}
 		}
 	}
-	f(`{}`, plain{})
-	f(`{"spec":{"containers":[{},null,{"image":null}]}}`, plain{Images: []string{"", "", ""}})
-	f(`{"spec":{"containers":[{"image":"a"},{"image":"b"}],"containers":[{}]}}`, plain{Images: []string{""}})
+	f(`{}`, facts{})
+	f(`{"spec":{"containers":[{},null,{"image":null}]}}`, facts{Images: []string{"", "", ""}})
+	f(`{"spec":{"containers":[{"image":"a"},{"image":"b"}],"containers":[{}]}}`, facts{Images: []string{""}})
 
 	if err := r.Decode(large()); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Decode([]byte(`{"spec":{"containers":[{"image":"b"}]`)); err == nil || !cmp.Equal(plainOf(&r), plain{}) {
-		t.Errorf("after a failure: %v, %+v", err, plainOf(&r))
+	if err := r.Decode([]byte(`{"spec":{"containers":[{"image":"b"}]`)); err == nil || !cmp.Equal(factsOf(&r), facts{}) {
+		t.Errorf("after a failure: %v, %+v", err, factsOf(&r))
 	}
 }
 
@@ -339,6 +339,6 @@ func TestReviewGivesBack(t *testing.T) {
 		t.Errorf("%d bytes of scratch are kept", got)
 	}
 	if r.Images != nil || r.failure != (DecodeError{}) {
-		t.Errorf("Reset left %+v", plainOf(&r))
+		t.Errorf("Reset left %+v", factsOf(&r))
 	}
 }
