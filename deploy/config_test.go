@@ -58,7 +58,8 @@ type config struct {
 func uncomment(data []byte) []byte {
 	lines := strings.Split(string(data), "\n")
 	for i, line := range lines {
-		if rest, ok := strings.CutPrefix(strings.TrimLeft(line, " "), "#"); ok && rest != "" && (rest[0] != ' ' || strings.HasPrefix(rest, "  ")) {
+		rest, ok := strings.CutPrefix(strings.TrimLeft(line, " "), "#")
+		if ok && rest != "" && (rest[0] != ' ' || strings.HasPrefix(rest, "  ")) {
 			lines[i] = strings.Replace(line, "#", "", 1)
 		}
 	}
@@ -178,7 +179,8 @@ func TestPolicies(t *testing.T) {
 	if diff := cmp.Diff([]string{"kube-system"}, p.Spec.Namespaces); diff != "" {
 		t.Errorf("the control plane's pass is for kube-system alone: %s", diff)
 	}
-	if bytes.Equal(file(t, b, "examples/signed-by-key.yaml"), file(t, render(t, deploy.Options{Server: "https://a"}), "examples/signed-by-key.yaml")) {
+	const example = "examples/signed-by-key.yaml"
+	if bytes.Equal(file(t, b, example), file(t, render(t, deploy.Options{Server: "https://a"}), example)) {
 		t.Error("two bundles have one example key, so somebody may have its other half")
 	}
 }

@@ -94,7 +94,10 @@ func (o Options) settle() (settings, error) {
 	s.Hosts = append([]string{s.Host}, o.Hosts...)
 	for _, host := range o.Hosts {
 		if err := pki.CheckHost(host); err != nil {
-			return s, &OptionError{"Hosts", err.Error(), "give DNS names and IP addresses alone, such as sluice.example.com or 192.0.2.10"}
+			return s, &OptionError{
+				"Hosts", err.Error(),
+				"give DNS names and IP addresses alone, such as sluice.example.com or 192.0.2.10",
+			}
 		}
 	}
 	if err := checkMount(s.Mount); err != nil {
@@ -125,7 +128,10 @@ func (o Options) settle() (settings, error) {
 // setServer takes the URL apart. alone tells that the service has no other name than the URL's.
 func (s *settings) setServer(raw string, alone bool) error {
 	refuse := func(problem, hint string) error { return &OptionError{"Server", problem, hint} }
-	const example = "give the URL under which the apiserver reaches the service, such as https://sluice.example.com:8443"
+	const (
+		example  = "give the URL under which the apiserver reaches the service, such as https://sluice.example.com:8443"
+		brackets = "an IPv6 address stands in brackets, such as https://[2001:db8::1]:8443"
+	)
 	if raw == "" {
 		return refuse("there is no server URL", example)
 	}
@@ -143,7 +149,7 @@ func (s *settings) setServer(raw string, alone bool) error {
 	u, err := url.Parse("https://" + rest)
 	switch {
 	case err != nil && strings.Count(rest, ":") > 1 && !strings.Contains(rest, "["):
-		return refuse(fmt.Sprintf("%q is not a URL", raw), "an IPv6 address stands in brackets, such as https://[2001:db8::1]:8443")
+		return refuse(fmt.Sprintf("%q is not a URL", raw), brackets)
 	case err != nil:
 		return refuse(fmt.Sprintf("%q is not a URL", raw), example)
 	case u.Hostname() == "":
@@ -153,7 +159,7 @@ func (s *settings) setServer(raw string, alone bool) error {
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return refuse("the apiserver drops what stands after ? or # in the URL", "leave it out")
 	case strings.Count(u.Host, ":") > 1 && !strings.HasPrefix(u.Host, "["):
-		return refuse(fmt.Sprintf("%q has more than one port", raw), "an IPv6 address stands in brackets, such as https://[2001:db8::1]:8443")
+		return refuse(fmt.Sprintf("%q has more than one port", raw), brackets)
 	}
 	s.Host = u.Hostname()
 	if err := pki.CheckHost(s.Host); err != nil || strings.HasPrefix(s.Host, "*") {
@@ -238,10 +244,12 @@ func (s *settings) warnings() []string {
 		w = append(w, "defaultAllow is true: while the service cannot be reached, every image is allowed.")
 	}
 	if labels := strings.Split(strings.ToLower(s.Host), "."); len(labels) > 2 && labels[2] == "svc" {
-		w = append(w, s.Host+" is a name of the cluster's own DNS, which kube-apiserver does not ask: use an address or a name that its machine resolves.")
+		w = append(w, s.Host+" is a name of the cluster's own DNS, which kube-apiserver does not ask: "+
+			"use an address or a name that its machine resolves.")
 	}
 	if ip := net.ParseIP(s.Host); ip.IsLoopback() || strings.EqualFold(s.Host, "localhost") {
-		w = append(w, s.Host+" reaches the service from its own machine alone: every control-plane machine needs a service of its own.")
+		w = append(w, s.Host+" reaches the service from its own machine alone: "+
+			"every control-plane machine needs a service of its own.")
 	}
 	return w
 }
