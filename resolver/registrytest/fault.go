@@ -159,9 +159,9 @@ func Oversize(n int64, declared bool, sent *atomic.Int64) Fault {
 		c.header.Del("Docker-Content-Digest")
 		c.writeHead(w)
 		blanks := bytes.Repeat([]byte(" "), 32<<10)
-		for n > 0 {
-			wrote, err := w.Write(blanks[:min(n, int64(len(blanks)))])
-			n -= int64(wrote)
+		for left := n; left > 0; {
+			wrote, err := w.Write(blanks[:min(left, int64(len(blanks)))])
+			left -= int64(wrote)
 			if sent != nil {
 				sent.Add(int64(wrote))
 			}
@@ -174,16 +174,16 @@ func Oversize(n int64, declared bool, sent *atomic.Int64) Fault {
 
 // GzipBomb sends n bytes of blanks, compressed, and says so in Content-Encoding.
 func GzipBomb(n int64) Fault {
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	_, _ = io.CopyN(z, blank{}, n)
+	_ = z.Close()
 	return altered(func(w http.ResponseWriter, _ *http.Request, c *capture) {
-		var b bytes.Buffer
-		z := gzip.NewWriter(&b)
-		_, _ = io.CopyN(z, blank{}, n)
-		_ = z.Close()
 		c.header.Set("Content-Encoding", "gzip")
-		c.header.Set("Content-Length", strconv.Itoa(b.Len()))
+		c.header.Set("Content-Length", strconv.Itoa(bomb.Len()))
 		c.header.Del("Docker-Content-Digest")
-		c.body = b
-		c.writeAll(w)
+		c.writeHead(w)
+		_, _ = w.Write(bomb.Bytes())
 	})
 }
 

@@ -119,6 +119,12 @@ func (r *Registry) putImage(repository, digestOrTag string, img v1.Image) (diges
 	return r.PutRaw(repository, digestOrTag, string(mediaType), raw)
 }
 
+// Raw returns the bytes of a manifest.
+func (r *Registry) Raw(repository, digestOrTag string) ([]byte, error) {
+	raw, _, err := r.manifest(repository, digestOrTag)
+	return raw, err
+}
+
 func (r *Registry) manifest(repository, digestOrTag string) (raw []byte, mediaType string, err error) {
 	c := r.do(http.MethodGet, manifestPath(repository, digestOrTag), "", nil)
 	return c.body.Bytes(), c.header.Get("Content-Type"), c.err("get manifest")
