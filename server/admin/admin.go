@@ -22,7 +22,7 @@ import (
 // Limits of the port. It is for a handful of clients, all of them close.
 const (
 	headerTimeout  = 5 * time.Second   // to send a request's header
-	bodyTimeout    = 5 * time.Second   // to send a request's body
+	requestTimeout = 10 * time.Second  // to send the whole request
 	writeTimeout   = 30 * time.Second  // to take the answer; profiles and reloads have what they need on top
 	idleTimeout    = 120 * time.Second // between requests of a connection, above the intervals of scrapes and probes
 	maxHeaderBytes = 16 << 10
@@ -75,11 +75,11 @@ func New(cfg Config) (*Server, error) {
 	s.http = http.Server{
 		Handler:           s.guard(s.routes()),
 		ReadHeaderTimeout: headerTimeout,
-		// No ReadTimeout: it would go on counting while a profile is taken, and end it. Bodies have their own.
-		WriteTimeout:   writeTimeout,
-		IdleTimeout:    idleTimeout,
-		MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog:       slog.NewLogLogger(cfg.Logger.With(slog.String("plane", "admin")).Handler(), slog.LevelWarn),
+		ReadTimeout:       requestTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(cfg.Logger.With(slog.String("plane", "admin")).Handler(), slog.LevelWarn),
 	}
 	return s, nil
 }
@@ -126,6 +126,7 @@ func (s *Server) Drain() { s.draining.Store(true) }
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
 	if err != nil {
+		_ = s.http.Close()
 	}
 	if s.listener != nil {
 		_ = s.listener.Close() // where Serve was never called, nobody else does

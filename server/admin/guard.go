@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"time"
 )
 
 // guard refuses what a browser sends on behalf of a web page, reads the body within bounds, and sets the headers that
@@ -55,7 +54,7 @@ func isLoopback(host string) bool {
 		return true
 	}
 	address, err := netip.ParseAddr(host)
-	return err == nil && address.Unmap().IsLoopback()
+	return err == nil && address.IsLoopback()
 }
 
 // fromPage finds what [http.CrossOriginProtection] lets pass. It allows pages of the same origin, but no page is
@@ -74,11 +73,10 @@ func fromPage(r *http.Request) bool {
 	return site == "cross-site" || site == "same-site"
 }
 
-// readBody replaces the body by what was read of it, or answers and returns false. It is done before any handler runs,
-// so that the time a client may take to send it is not the time a handler may take.
+// readBody replaces the body by what was read of it, or answers and returns false. It is done before any handler runs:
+// net/http lifts the timeout of the request once its body has been read to the end, and notices from then on when the
+// client leaves, so a profile or a reload may take longer than a request may.
 func readBody(w http.ResponseWriter, r *http.Request) bool {
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		http.Error(w, "the body is too large", http.StatusRequestEntityTooLarge)
@@ -89,7 +87,6 @@ func readBody(w http.ResponseWriter, r *http.Request) bool {
 		http.Error(w, "the body could not be read", http.StatusRequestTimeout)
 		return false
 	}
-	_ = control.SetReadDeadline(time.Time{})
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return true
 }
