@@ -216,7 +216,7 @@ func TestSignals(t *testing.T) {
 	f(false, true, "OTEL_EXPORTER_OTLP_ENDPOINT=URL", "OTEL_METRICS_EXPORTER=none")
 	f(false, true, "OTEL_EXPORTER_OTLP_ENDPOINT=URL", "OTEL_METRICS_EXPORTER=prometheus")
 	f(true, true, "OTEL_EXPORTER_OTLP_ENDPOINT=URL", "OTEL_METRICS_EXPORTER=prometheus, otlp")
-	f(true, false, "OTEL_EXPORTER_OTLP_ENDPOINT=URL", "OTEL_TRACES_EXPORTER=none")
+	f(true, false, "OTEL_EXPORTER_OTLP_ENDPOINT=URL", "OTEL_METRICS_EXPORTER=otlp,prometheus", "OTEL_TRACES_EXPORTER=none")
 	f(false, false, "OTEL_EXPORTER_OTLP_ENDPOINT=URL", "OTEL_SDK_DISABLED=TRUE")
 	f(true, false, "OTEL_EXPORTER_OTLP_ENDPOINT=URL", "OTEL_TRACES_SAMPLER=always_off")
 	f(true, true, "OTEL_EXPORTER_OTLP_ENDPOINT=URL", "OTEL_TRACES_SAMPLER=traceidratio", "OTEL_TRACES_SAMPLER_ARG=1.0")
@@ -248,6 +248,8 @@ func TestEnvironmentRefused(t *testing.T) {
 	f(`OTEL_METRICS_EXPORTER="console": supported are otlp, prometheus, none`, "OTEL_METRICS_EXPORTER=otlp,console")
 	f(`OTEL_EXPORTER_OTLP_ENDPOINT must be a URL such as http://collector.example.com:4318`,
 		"OTEL_EXPORTER_OTLP_ENDPOINT=collector:4318")
+	f(`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT must be a URL such as http://collector.example.com:4318`,
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http:///v1/traces")
 	f(`OTEL_EXPORTER_OTLP_METRICS_ENDPOINT must be a URL such as http://collector.example.com:4318`,
 		"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=http://user:secret@%zz")
 	f(`OTEL_TRACES_SAMPLER="sometimes": supported are always_on, always_off, traceidratio and the same with parentbased_ `+
@@ -289,19 +291,23 @@ func TestCollectorAway(t *testing.T) {
 // A collector that takes the request and never answers holds Shutdown no longer than its context lasts, and New not
 // at all.
 func TestCollectorHangs(t *testing.T) {
-	asked := make(chan struct{}, 16)
+	asked, left := make(chan struct{}, 16), make(chan struct{}, 16)
 	release := make(chan struct{})
 	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		asked <- struct{}{}
-		select { // the client going away is what the test is about
+		select {
 		case <-r.Context().Done():
+			left <- struct{}{}
 		case <-release:
 		}
 	}))
 	defer hanging.Close()
 	defer close(release)
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", hanging.URL)
+	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "600000") // ms: only Shutdown exports
+	t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "600000")
+	t.Setenv("OTEL_BSP_EXPORT_TIMEOUT", "600000")
 
 	tel := start(t, telemetry.Config{})
 	_, span := tel.TracerProvider().Tracer("test").Start(t.Context(), "test")
@@ -309,8 +315,16 @@ func TestCollectorHangs(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- tel.Shutdown(ctx) }()
-	<-asked
-	<-asked // both signals are at it, side by side
+	within := func(c <-chan struct{}, complaint string) {
+		t.Helper()
+		select {
+		case <-c:
+		case <-time.After(10 * time.Second):
+			t.Fatal(complaint)
+		}
+	}
+	within(asked, "nothing is exported")
+	within(asked, "the signals are not exported side by side")
 	cancel()
 	select {
 	case err := <-done:
@@ -320,4 +334,6 @@ func TestCollectorHangs(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("shutdown outlasts its context")
 	}
+	within(left, "no request is broken off")
+	within(left, "one request goes on")
 }

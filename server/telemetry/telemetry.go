@@ -126,7 +126,7 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 	exposition, err := promexporter.New(
 		promexporter.WithRegisterer(registry),
 		promexporter.WithProducer(t.histograms),
-		// Names are given in Prometheus style already; adding suffixes would be guessing (sluice_build_info_ratio).
+		// Names are given in Prometheus style already: what is registered is what is exposed.
 		promexporter.WithTranslationStrategy(otlptranslator.UnderscoreEscapingWithoutSuffixes),
 		// One program, one scope: sluice_build_info says what target_info and otel_scope_* would.
 		promexporter.WithoutScopeInfo(),
