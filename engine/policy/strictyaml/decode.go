@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -229,19 +228,21 @@ func (n *node) what() string {
 	return "the text " + strconv.Quote(text)
 }
 
-// Nearest returns the one of known that name was probably meant to be, or "" if none is near. Case is not counted,
-// nor one wrong letter in about three.
+// Nearest returns the one of known that name was probably meant to be, or "" if none is near: case is not counted,
+// and two wrong letters at most (one in a short name).
 func Nearest(name string, known []string) string {
 	const longest = 64
-	if len(name) > longest {
-		return ""
+	limit := 2
+	if len(name) < 4 {
+		limit = 1
 	}
-	sorted := append([]string(nil), known...)
-	sort.Strings(sorted)
-	best, distance := "", len(name)/3+1
-	for _, k := range sorted {
-		if n := edits(strings.ToLower(name), strings.ToLower(k)); n < distance || n == distance && best == "" && n < len(k) {
-			best, distance = k, n
+	best := ""
+	for _, k := range known {
+		if len(name) > longest || len(k) > longest {
+			continue
+		}
+		if n := edits(strings.ToLower(name), strings.ToLower(k)); n <= limit && n < len(k) {
+			best, limit = k, n-1
 		}
 	}
 	return best

@@ -55,8 +55,8 @@ func (s *source) parse(p part) (root *node, err error) {
 // builder turns the library's tree into ours.
 type builder struct {
 	s     *source
-	first int // lines before the document
-	last  *token.Token // that was looked at, for errors that have no place of their own
+	first int                   // lines before the document
+	last  *token.Token          // that was looked at, for errors that have no place of their own
 	used  map[*token.Token]bool // the scalars that are part of the tree
 }
 

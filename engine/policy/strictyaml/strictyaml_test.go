@@ -417,9 +417,9 @@ func FuzzDocuments(f *testing.F) {
 					t.Fatalf("%T: %v", e, e)
 				}
 				if at.Line == 0 {
-				continue // "and 3 more errors"
-			}
-			lines := strings.Split(strings.ReplaceAll(string(src), "\r\n", "\n"), "\n")
+					continue // "and 3 more errors"
+				}
+				lines := strings.Split(strings.ReplaceAll(string(src), "\r\n", "\n"), "\n")
 				if at.Line < 1 || at.Line > len(lines) || at.Column < 1 || at.Column > len([]rune(lines[at.Line-1]))+1 {
 					t.Fatalf("points outside the file: %v", at)
 				}

@@ -1,0 +1,67 @@
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+	"maps"
+	"slices"
+	"strconv"
+
+	"sluice/engine"
+)
+
+// fingerprint is the SHA-256 of all that can change a verdict, its text or its life. Documents that mean the same
+// have the same, whatever their comments, their form, their file's name and where their keys came from.
+//
+// Every part is preceded by its length and every list by its count, so that no two policies write the same bytes;
+// the first part sets this use of SHA-256 apart from others. The format is part of no interface and may change.
+func fingerprint(p *engine.Policy, namespaces []string) [32]byte {
+	w := canonical{sha256.New()}
+	w.text("sluice ImagePolicy 1")
+	w.text(p.Name)
+	w.list(len(namespaces))
+	for _, n := range namespaces {
+		w.text(n)
+	}
+	w.globs(p.Images)
+	w.globs(p.Tags.Deny)
+	w.text(strconv.FormatBool(p.Tags.RequireDigest))
+	w.list(len(p.Authorities))
+	for _, a := range p.Authorities {
+		w.text(a.Name)
+		w.list(int(a.Static))
+		w.text(a.ID) // a collision-free name of the key
+		w.list(len(a.Annotations))
+		for _, name := range slices.Sorted(maps.Keys(a.Annotations)) {
+			w.text(name)
+			w.text(a.Annotations[name])
+		}
+	}
+	w.list(int(p.Mode))
+	w.list(int(p.OnError))
+	w.list(int(p.AllowTTL))
+	w.list(int(p.DenyTTL))
+	w.text(p.Message)
+	return [32]byte(w.h.Sum(nil))
+}
+
+type canonical struct{ h hash.Hash }
+
+func (c canonical) list(n int) {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(n))
+	c.h.Write(b[:])
+}
+
+func (c canonical) text(s string) {
+	c.list(len(s))
+	c.h.Write([]byte(s))
+}
+
+func (c canonical) globs(globs []engine.Glob) {
+	c.list(len(globs))
+	for _, g := range globs {
+		c.text(g.String())
+	}
+}

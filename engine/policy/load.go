@@ -1,0 +1,188 @@
+package policy
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sluice/engine"
+	"sluice/engine/policy/strictyaml"
+)
+
+// Set is what a load found.
+type Set struct {
+	Policies []*engine.Policy // sorted by name
+	Files    []string         // all that was read, policies and keys, sorted
+	Hash     [32]byte         // SHA-256 of the names and contents of Files: another Hash means that something changed
+}
+
+// attempts bounds how often a load starts again because files changed while it read them.
+const attempts = 3
+
+// Load reads policies from files and directories. Of a directory it takes the files *.yaml and *.yml, links followed,
+// in the order of their names; hidden files and subdirectories are left alone, so that a mounted ConfigMap is read
+// once. A directory without such files, a file without a policy, and two policies of one name are errors. All errors
+// are reported, joined; those with a place are [*strictyaml.Error].
+//
+// The result is of one moment: if a file changes during the load, it starts again, a few times.
+//
+// To find out whether to reload, call Load again and compare Hash: it takes about a millisecond a policy, and sees
+// files that are new in a directory.
+func Load(paths []string, opts Options) (*Set, error) {
+	for range attempts {
+		l := loader{read: opts.ReadFile, contents: map[string]content{}}
+		if l.read == nil {
+			l.read = readFile
+		}
+		set, err := l.load(paths, opts)
+		if l.unchanged(paths) {
+			return set, err
+		}
+	}
+	return nil, errors.New("the policy files change faster than they can be read")
+}
+
+// content is what reading a file gave.
+type content struct {
+	bytes  []byte
+	failed bool
+}
+
+type loader struct {
+	read     func(string) ([]byte, error)
+	listed   []string
+	contents map[string]content
+}
+
+func (l *loader) load(paths []string, opts Options) (*Set, error) {
+	files, err := list(paths)
+	if err != nil {
+		return nil, err
+	}
+	l.listed = files
+	opts.ReadFile = func(name string) ([]byte, error) {
+		b, err := l.read(name)
+		l.contents[name] = content{b, err != nil}
+		return b, err
+	}
+	var errs []error
+	set := &Set{}
+	seen := names{}
+	for _, file := range files {
+		src, err := opts.ReadFile(file)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		policies, err := parse(file, src, opts, seen)
+		errs = append(errs, err)
+		set.Policies = append(set.Policies, policies...)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(set.Policies, func(a, b *engine.Policy) int { return strings.Compare(a.Name, b.Name) })
+	set.Files = slices.Sorted(maps.Keys(l.contents))
+	w := canonical{sha256.New()}
+	w.text("sluice policy files 1")
+	for _, file := range set.Files {
+		w.text(file)
+		w.text(string(l.contents[file].bytes))
+	}
+	w.h.Sum(set.Hash[:0])
+	return set, nil
+}
+
+// unchanged tells whether all that was read still reads the same.
+func (l *loader) unchanged(paths []string) bool {
+	files, err := list(paths)
+	if err != nil || !slices.Equal(files, l.listed) {
+		return l.listed == nil // it could not be listed before either
+	}
+	for name, before := range l.contents {
+		now, err := l.read(name)
+		if (err != nil) != before.failed || !bytes.Equal(now, before.bytes) {
+			return false
+		}
+	}
+	return true
+}
+
+// list names the policy files that paths stand for, each once.
+func list(paths []string) ([]string, error) {
+	if len(paths) == 0 {
+		return nil, errors.New("no policy file or directory is given")
+	}
+	var files []string
+	add := func(file string) {
+		if file = filepath.Clean(file); !slices.Contains(files, file) {
+			files = append(files, file)
+		}
+	}
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			add(path)
+			continue
+		}
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			return nil, err
+		}
+		found := false
+		for _, e := range entries {
+			name := e.Name()
+			if ext := filepath.Ext(name); strings.HasPrefix(name, ".") || ext != ".yaml" && ext != ".yml" {
+				continue
+			}
+			file := filepath.Join(path, name)
+			info, err := os.Stat(file) // follows links
+			if err != nil {
+				return nil, err
+			}
+			if !info.IsDir() {
+				add(file)
+				found = true
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("%s: there is no .yaml or .yml file in this directory", path)
+		}
+	}
+	return files, nil
+}
+
+// readFile reads a regular file of bounded size. Anything else, such as a named pipe, might never end.
+func readFile(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("not a regular file")}
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, strictyaml.MaxBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > strictyaml.MaxBytes {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("larger than %d bytes", strictyaml.MaxBytes)}
+	}
+	return content, nil
+}

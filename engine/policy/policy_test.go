@@ -1,0 +1,301 @@
+package policy_test
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"sluice/engine"
+	"sluice/engine/policy"
+	"sluice/engine/policy/strictyaml"
+)
+
+// options are those of the tests: keys from testdata, and an environment of their own.
+func options() policy.Options {
+	return policy.Options{LookupEnv: func(name string) (string, bool) {
+		switch name {
+		case "RELEASE_KEY":
+			text, err := os.ReadFile("testdata/keys/p256.pub")
+			return string(text), err == nil
+		case "BAD_KEY":
+			return "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", true
+		case "EMPTY_KEY":
+			return "\n", true
+		}
+		return "", false
+	}}
+}
+
+// TestErrors compares the errors of each file in testdata/errors with a golden file.
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/errors/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no test data: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			src, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			policies, got := policy.Parse(file, src, options())
+			if got == nil || policies != nil {
+				t.Fatalf("%d policies, error %v", len(policies), got)
+			}
+			golden := strings.TrimSuffix(file, ".yaml") + ".golden"
+			if policy.Update() {
+				if err := os.WriteFile(golden, []byte(got.Error()+"\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Error()+"\n" != string(want) {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+func parseOne(t *testing.T, src string) *engine.Policy {
+	t.Helper()
+	policies, err := policy.Parse("testdata/test.yaml", []byte(src), options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(policies) != 1 {
+		t.Fatalf("%d policies", len(policies))
+	}
+	return policies[0]
+}
+
+func readExample(t *testing.T, name string) []*engine.Policy {
+	t.Helper()
+	file := "testdata/examples/" + name
+	src, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policies, err := policy.Parse(file, src, policy.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return policies
+}
+
+func TestCompile(t *testing.T) {
+	t.Parallel()
+	p := parseOne(t, full)
+	key, err := os.ReadFile("testdata/keys/ed25519.pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(key)
+	id := sha256.Sum256(block.Bytes)
+	got := fmt.Sprintln(p.Name, p.Images, p.Tags, p.Mode, p.OnError, p.AllowTTL, p.DenyTTL, p.Message, len(p.Authorities))
+	want := fmt.Sprintln("production-is-signed", "[registry.example.com/team/** nginx]", "{[latest dev-*] true}", engine.Warn,
+		engine.OnErrorDefer, time.Hour, 2*time.Second, "Ask.", 4)
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	a := p.Authorities
+	if a[0].Name != "release-key" || a[0].ID != hex.EncodeToString(id[:]) || a[0].Key == nil || a[0].Annotations["env"] != "prod" {
+		t.Errorf("authority 0: %+v", a[0])
+	}
+	if a[1].Name != "authority-1" || a[1].Key == nil || a[1].ID == a[0].ID || a[1].Annotations != nil {
+		t.Errorf("authority 1: %+v", a[1])
+	}
+	if a[2].Name != "authority-2" || a[2].ID != a[1].ID {
+		t.Errorf("authority 2: %+v", a[2])
+	}
+	if a[3].Name != "never" || a[3].Key != nil || a[3].Static != engine.StaticFail || a[3].ID != "" {
+		t.Errorf("authority 3: %+v", a[3])
+	}
+	for namespace, in := range map[string]bool{"prod-a": true, "prod-test": false, "dev": false} {
+		if p.Namespaces.Match(namespace) != in {
+			t.Errorf("namespace %s: %v", namespace, !in)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	p := parseOne(t, "apiVersion: sluice/v1\nkind: ImagePolicy\nmetadata: {name: x}\nspec: {images: [{glob: '**'}], tags: {requireDigest: true}}")
+	if p.Mode != engine.Enforce || p.OnError != engine.OnErrorDeny || p.AllowTTL != 5*time.Minute || p.DenyTTL != 15*time.Second ||
+		p.Message != "" || p.Authorities != nil || !p.Namespaces.Match("any") {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	ids := map[string]bool{}
+	for _, name := range []string{"p256", "p384", "rsa2048", "rsa3072", "rsa4096", "ed25519"} {
+		p := parseOne(t, "apiVersion: sluice/v1\nkind: ImagePolicy\nmetadata: {name: x}\nspec: {images: [{glob: '**'}], authorities: [{key: {file: keys/"+name+".pub}}]}")
+		a := p.Authorities[0]
+		der, err := x509.MarshalPKIXPublicKey(a.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sum := sha256.Sum256(der); a.ID != hex.EncodeToString(sum[:]) {
+			t.Errorf("%s: ID %s", name, a.ID)
+		}
+		ids[a.ID] = true
+	}
+	if len(ids) != 6 {
+		t.Errorf("%d different IDs", len(ids))
+	}
+}
+
+// TestExamples compiles the example policies and asks them what they are for.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	latest := readExample(t, "no-latest.yaml")[0]
+	if !latest.Images[0].Match("index.docker.io/library/nginx") || !latest.Tags.Deny[0].Match("latest") || latest.Authorities != nil {
+		t.Errorf("%+v", latest)
+	}
+	signed := readExample(t, "signed.yaml")[0]
+	if !signed.Images[0].Match("registry.example.com/team/a/b") || signed.Images[0].Match("registry.example.com/other") ||
+		signed.Authorities[0].Key == nil || !signed.Namespaces.Match("prod-eu") || signed.Namespaces.Match("kube-system") {
+		t.Errorf("%+v", signed)
+	}
+	exempt := readExample(t, "control-plane.yaml")[0]
+	matched := 0
+	for _, image := range []string{"registry.k8s.io/kube-apiserver", "registry.k8s.io/coredns/coredns", "registry.k8s.io/etcd", "registry.k8s.io/pause"} {
+		for _, g := range exempt.Images {
+			if g.Match(image) {
+				matched++
+				break
+			}
+		}
+	}
+	if matched != 4 || exempt.Authorities[0].Static != engine.StaticPass || exempt.Namespaces.Match("default") {
+		t.Errorf("%d matched: %+v", matched, exempt)
+	}
+	if set, err := policy.Load([]string{"testdata/examples"}, policy.Options{}); err != nil || len(set.Policies) != 3 {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestRoundTrip writes a document from its types and reads it again.
+func TestRoundTrip(t *testing.T) {
+	t.Parallel()
+	docs, err := strictyaml.Documents("full", []byte(full))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var written policy.ImagePolicy
+	if err := docs[0].Decode(&written); err != nil {
+		t.Fatal(err)
+	}
+	again, err := yaml.Marshal(written)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := parseOne(t, full), parseOne(t, string(again)); a.Fingerprint != b.Fingerprint {
+		t.Errorf("another policy:\n%s", again)
+	}
+}
+
+// TestSuggestions checks that a plain name in the policy's vocabulary is near to what people write by mistake.
+func TestSuggestions(t *testing.T) {
+	t.Parallel()
+	_, err := policy.Parse("x.yaml", []byte("apiVersion: sluice/v1\nkind: ImagePolicy\nmetadata: {name: x}\nspec: {image: []}"), policy.Options{})
+	var at *strictyaml.Error
+	if !errors.As(err, &at) || !strings.Contains(at.Message, `did you mean "images"?`) || at.Line != 4 || at.Column != 8 {
+		t.Errorf("%v", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, pattern := range []string{"testdata/errors/*.yaml", "testdata/examples/*.yaml"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range files {
+			src, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(src)
+		}
+	}
+	f.Add([]byte(full))
+	key, err := os.ReadFile("testdata/keys/p256.pub")
+	if err != nil {
+		f.Fatal(err)
+	}
+	opts := policy.Options{
+		ReadFile:  func(string) ([]byte, error) { return key, nil },
+		LookupEnv: func(string) (string, bool) { return string(key), true },
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		if len(src) > 8192 {
+			return
+		}
+		policies, err := policy.Parse("fuzz.yaml", src, opts)
+		if (err == nil) != (len(policies) > 0) {
+			t.Fatalf("%d policies, error %v", len(policies), err)
+		}
+		for _, p := range policies {
+			if p.Name == "" || len(p.Images) == 0 || p.AllowTTL <= 0 || p.DenyTTL <= 0 || p.Fingerprint == [32]byte{} ||
+				len(p.Authorities) == 0 && len(p.Tags.Deny) == 0 && !p.Tags.RequireDigest {
+				t.Fatalf("a policy that is none: %+v", p)
+			}
+			for _, a := range p.Authorities {
+				if a.Name == "" || (a.Key == nil) == (a.Static == engine.StaticNone) || (a.Key == nil) != (a.ID == "") {
+					t.Fatalf("an authority that is none: %+v", a)
+				}
+			}
+		}
+	})
+}
+
+// full has every field.
+const full = `
+apiVersion: sluice/v1
+kind: ImagePolicy
+metadata:
+  name: production-is-signed
+spec:
+  namespaces: ["prod-*", "!prod-test"]
+  images:
+  - glob: registry.example.com/team/**
+  - glob: nginx
+  tags:
+    deny: [latest, dev-*]
+    requireDigest: true
+  authorities:
+  - name: release-key
+    key: {file: keys/ed25519.pub}
+    annotations: {env: prod, team: a}
+  - key: {data: "env://RELEASE_KEY"}
+  - key:
+      data: |
+        -----BEGIN PUBLIC KEY-----
+        MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEivJ73dRJq0EiWs/SbW0IuGziTfcB
+        /HFyAUv1WkiBh3Xoo+cFHPF5waEwCfiQsydxEOz3elG82Y8HCFuppsuDBQ==
+        -----END PUBLIC KEY-----
+  - name: never
+    static: {action: fail}
+  mode: warn
+  onError: defer
+  cache: {allowTTL: 1h, denyTTL: 2s}
+  message: Ask.
+`

@@ -1,0 +1,199 @@
+package policy
+
+import (
+	"encoding/json"
+	"flag"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files and schema.json")
+
+// Update tells the tests of package policy_test about the flag.
+func Update() bool { return *update }
+
+// TestSchemaIsCurrent generates the JSON schema from the types of types.go, their comments, and the constraints
+// below, and compares it with schema.json.
+func TestSchemaIsCurrent(t *testing.T) {
+	t.Parallel()
+	got := generate(t)
+	if *update {
+		if err := os.WriteFile("schema.json", got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if string(got) != string(Schema()) {
+		t.Errorf("schema.json is stale; run go generate. It should be\n%s", got)
+	}
+}
+
+type object = map[string]any
+
+func nameOf[T any](choices []choice[T]) []string {
+	var names []string
+	for _, c := range choices {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// constraints are what the types don't say, by Type.Field or Type.
+func constraints() map[string]object {
+	requires := func(field string) object { return object{"required": []string{field}} }
+	return map[string]object{
+		"ImagePolicy.APIVersion": {"const": APIVersion},
+		"ImagePolicy.Kind":       {"const": Kind},
+		"Metadata.Name":          {"pattern": namePattern, "maxLength": maxName},
+		"Spec":                   {"anyOf": []object{requires("tags"), requires("authorities")}},
+		"Spec.Namespaces":        {"minItems": 1, "items": object{"type": "string", "pattern": `^!?[-a-z0-9*]+$`, "maxLength": maxName + 1}},
+		"Spec.Images":            {"minItems": 1},
+		"Spec.Authorities":       {"minItems": 1, "maxItems": maxAuthorities},
+		"Spec.Mode":              {"enum": nameOf(modes()), "default": modes()[0].name},
+		"Spec.OnError":           {"enum": nameOf(onErrors()), "default": onErrors()[0].name},
+		"Spec.Message":           {"minLength": 1, "maxLength": maxMessage, "pattern": `^[^\n\r]*$`},
+		"Image.Glob":             {"minLength": 1, "maxLength": maxPattern},
+		"Tags":                   {"anyOf": []object{requires("deny"), requires("requireDigest")}},
+		"Tags.Deny":              {"minItems": 1, "items": object{"type": "string", "pattern": `^[A-Za-z0-9_.*-]+$`, "maxLength": maxPattern}},
+		"Tags.RequireDigest":     {"default": false},
+		"Authority": {
+			"oneOf":             []object{requires("key"), requires("static")},
+			"dependentRequired": object{"annotations": []string{"key"}},
+		},
+		"Authority.Name":        {"pattern": namePattern, "maxLength": maxName},
+		"Authority.Annotations": {"minProperties": 1, "maxProperties": maxAnnotations},
+		"Key":                   {"oneOf": []object{requires("file"), requires("data")}},
+		"Key.File":              {"minLength": 1},
+		"Key.Data":              {"pattern": `^(env://[A-Za-z_][A-Za-z0-9_]*$|\s*-----BEGIN PUBLIC KEY-----)`},
+		"Static.Action":         {"enum": nameOf(actions())},
+		"Cache.AllowTTL":        {"default": strings.TrimSuffix(defaultAllowTTL.String(), "0s")},
+		"Cache.DenyTTL":         {"default": defaultDenyTTL.String()},
+	}
+}
+
+// generate writes the schema of ImagePolicy.
+func generate(t *testing.T) []byte {
+	g := generator{t: t, comments: comments(t), constraints: constraints(), defs: object{}}
+	root := g.object(reflect.TypeFor[ImagePolicy]())
+	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	root["title"] = Kind
+	root["$defs"] = g.defs
+	for unused := range g.constraints {
+		t.Errorf("a constraint on %s, which is not there", unused)
+	}
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(root); err != nil {
+		t.Fatal(err)
+	}
+	return []byte(b.String())
+}
+
+type generator struct {
+	t           *testing.T
+	comments    map[string]string
+	constraints map[string]object
+	defs        object
+}
+
+func (g *generator) constrain(s object, name string) {
+	for k, v := range g.constraints[name] {
+		s[k] = v
+	}
+	delete(g.constraints, name)
+}
+
+func (g *generator) object(typ reflect.Type) object {
+	s := object{"type": "object", "additionalProperties": false, "description": g.comment(typ.Name())}
+	properties, required := object{}, []string{}
+	for i := range typ.NumField() {
+		f := typ.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		property := g.schema(f.Type)
+		path := typ.Name() + "." + f.Name
+		if _, isRef := property["$ref"]; !isRef {
+			property["description"] = g.comment(path)
+		}
+		g.constrain(property, path)
+		properties[name] = property
+		if options == "" {
+			required = append(required, name)
+		}
+	}
+	s["properties"] = properties
+	if len(required) > 0 {
+		s["required"] = required
+	}
+	g.constrain(s, typ.Name())
+	return s
+}
+
+func (g *generator) schema(typ reflect.Type) object {
+	if typ == reflect.TypeFor[time.Duration]() {
+		return object{"type": "string", "pattern": `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`}
+	}
+	switch typ.Kind() {
+	case reflect.Pointer:
+		return g.schema(typ.Elem())
+	case reflect.Struct:
+		if g.defs[typ.Name()] == nil {
+			g.defs[typ.Name()] = g.object(typ)
+		}
+		return object{"$ref": "#/$defs/" + typ.Name()}
+	case reflect.Slice:
+		return object{"type": "array", "items": g.schema(typ.Elem())}
+	case reflect.Map:
+		return object{"type": "object", "additionalProperties": g.schema(typ.Elem())}
+	case reflect.Bool:
+		return object{"type": "boolean"}
+	case reflect.String:
+		return object{"type": "string"}
+	}
+	g.t.Fatalf("no schema for %s", typ)
+	return nil
+}
+
+// comment returns the description of a type, without its name at the start, or of a field.
+func (g *generator) comment(name string) string {
+	text := g.comments[name]
+	if text == "" {
+		g.t.Errorf("types.go does not describe %s", name)
+	}
+	return text
+}
+
+// comments reads the comments of types.go, by Type and Type.Field.
+func comments(t *testing.T) map[string]string {
+	file, err := parser.ParseFile(token.NewFileSet(), "types.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	add := func(name string, doc *ast.CommentGroup) {
+		if doc != nil {
+			found[name] = strings.Join(strings.Fields(doc.Text()), " ")
+		}
+	}
+	for _, decl := range file.Decls {
+		d, ok := decl.(*ast.GenDecl)
+		if !ok || d.Tok != token.TYPE {
+			continue
+		}
+		for _, spec := range d.Specs {
+			typ := spec.(*ast.TypeSpec)
+			add(typ.Name.Name, d.Doc)
+			for _, field := range typ.Type.(*ast.StructType).Fields.List {
+				add(typ.Name.Name+"."+field.Names[0].Name, field.Doc)
+			}
+		}
+	}
+	return found
+}
