@@ -34,7 +34,8 @@ func (p protocol) String() string { return protocolNames[p] }
 // conn is one connection. It is served by one goroutine, which owns what is not atomic.
 type conn struct {
 	*tls.Conn
-	first time.Duration // how long the first byte of the first request may take
+	first   time.Duration // how long the first byte of the first request may take
+	written time.Duration // how long one write may take
 
 	certified bool   // the caller proved a client certificate
 	client    string // the name in it
@@ -52,6 +53,16 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 		t = time.Now().Add(c.first)
 	}
 	return c.Conn.SetReadDeadline(t)
+}
+
+// Write gives each write its own deadline. fasthttp's WriteTimeout is set for answers of the handler alone: what else is
+// written, such as 100 Continue or the answer to a head that cannot be read, would meet the deadline of the answer
+// before it, be lost, and leave the TLS stream broken.
+func (c *conn) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.written)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
 }
 
 // Limits of lingering.
@@ -90,7 +101,7 @@ func trackPhase[S http.ConnState | fasthttp.ConnState](nc net.Conn, state S) {
 
 // accept takes up a connection, which serve must then be called for.
 func (s *Server) accept(tcp *net.TCPConn) *conn {
-	c := &conn{Conn: tls.Server(tcp, s.tlsConfig), first: s.config.IdleTimeout}
+	c := &conn{Conn: tls.Server(tcp, s.tlsConfig), first: s.config.IdleTimeout, written: s.config.ReadTimeout}
 	s.counters.accepted.Add(1)
 	s.counters.open[protocolNone].Add(1)
 	if !s.track(c) {

@@ -23,7 +23,10 @@ func (s *Server) Serve(ctx context.Context) error {
 	for {
 		select {
 		case <-s.stop:
-			sweep(ln, func(tcp *net.TCPConn) { go s.serve(s.accept(tcp)) }) // the few that remain need no slot
+			// The few that remain need no slot.
+			if err := sweep(ln, func(tcp *net.TCPConn) { go s.serve(s.accept(tcp)) }); err != nil {
+				s.config.Logger.Warn("left the port without turning new connections away", "error", err)
+			}
 			return nil
 		case s.slots <- struct{}{}:
 		}

@@ -26,8 +26,7 @@ func (s *Server) newH1(logger *log.Logger) *fasthttp.Server {
 		MaxRequestBodySize:           1,
 		DisablePreParseMultipartForm: true,
 		ReadBufferSize:               maxHead,
-		ReadTimeout:                  s.config.ReadTimeout, // see conn.SetReadDeadline for the first of them
-		WriteTimeout:                 s.config.ReadTimeout,
+		ReadTimeout:                  s.config.ReadTimeout, // see conn.SetReadDeadline and conn.Write
 		IdleTimeout:                  s.config.IdleTimeout,
 		ReduceMemoryUsage:            true,
 		Concurrency:                  s.config.MaxConns + 1, // the accept loop has its own limit

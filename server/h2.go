@@ -39,7 +39,6 @@ func (s *Server) newH2(logger *log.Logger) (*http2.Server, *http.Server, error) 
 		MaxUploadBufferPerStream:     h2StreamWindow,
 		MaxUploadBufferPerConnection: h2ConnWindow,
 		IdleTimeout:                  s.config.IdleTimeout,
-		WriteByteTimeout:             s.config.ReadTimeout,
 	}
 	return h2, base, http2.ConfigureServer(base, h2)
 }

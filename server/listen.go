@@ -19,6 +19,7 @@ const (
 // port before this one has left it.
 func listen(addr string) (*net.TCPListener, error) {
 	config := net.ListenConfig{Control: sharePort}
+	config.SetMultipathTCP(false) // whose sockets take no filter, see turnAway
 	ln, err := config.Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return nil, err
@@ -32,19 +33,22 @@ func listen(addr string) (*net.TCPListener, error) {
 // and whoever waits there holds an established connection and has no reason to try again. So new connections are
 // turned away first, in a way that the client's kernel repeats after a second without anyone noticing; by then they
 // reach the next process. Then the queue is emptied.
-func sweep(ln *net.TCPListener, serve func(*net.TCPConn)) {
+//
+// An error means that no one could be turned away, and that a connection that arrived at the last moment was reset.
+func sweep(ln *net.TCPListener, serve func(*net.TCPConn)) error {
 	defer ln.Close()
-	turnAway(ln)
+	err := turnAway(ln)
 	for end := time.Now().Add(sweepLimit); time.Now().Before(end); {
 		if ln.SetDeadline(time.Now().Add(sweepQuiet)) != nil {
-			return
+			break
 		}
-		c, err := ln.AcceptTCP()
+		c, failed := ln.AcceptTCP()
 		switch {
-		case err == nil:
+		case failed == nil:
 			serve(c)
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
-			return
+		case errors.Is(failed, os.ErrDeadlineExceeded), errors.Is(failed, net.ErrClosed):
+			return err
 		}
 	}
+	return err
 }

@@ -22,7 +22,7 @@ func sharePort(_, _ string, raw syscall.RawConn) error {
 // packet: handshakes that have begun go on. It is a filter of five instructions on the TCP header: byte 13 holds the
 // flags, of which 0x02 is SYN and 0x10 is ACK. Where the filter is refused, a connection that arrives between the last
 // accept and the close is reset, and the plugin's own retry has to help.
-func turnAway(ln *net.TCPListener) {
+func turnAway(ln *net.TCPListener) error {
 	const (
 		loadByte  = unix.BPF_LD | unix.BPF_B | unix.BPF_ABS
 		and       = unix.BPF_ALU | unix.BPF_AND | unix.BPF_K
@@ -38,10 +38,14 @@ func turnAway(ln *net.TCPListener) {
 	}
 	raw, err := ln.SyscallConn()
 	if err != nil {
-		return
+		return err
 	}
-	_ = raw.Control(func(fd uintptr) {
+	var failed error
+	if err := raw.Control(func(fd uintptr) {
 		program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-		_ = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program)
-	})
+		failed = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &program)
+	}); err != nil {
+		return err
+	}
+	return failed
 }

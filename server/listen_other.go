@@ -3,6 +3,7 @@
 package server
 
 import (
+	"errors"
 	"net"
 	"syscall"
 )
@@ -11,4 +12,4 @@ import (
 
 func sharePort(_, _ string, _ syscall.RawConn) error { return nil }
 
-func turnAway(*net.TCPListener) {}
+func turnAway(*net.TCPListener) error { return errors.ErrUnsupported }
