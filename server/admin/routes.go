@@ -53,8 +53,6 @@ func (s *Server) routes() *http.ServeMux {
 // reloads runs one reload at a time: a second order waits for the first to end and then runs its own, since the files
 // may have changed after the first one read them.
 func (s *Server) reloads(w http.ResponseWriter, r *http.Request) {
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Time{}) // for as long as waiting and reloading take
 	select {
 	case s.reload <- struct{}{}:
 		defer func() { <-s.reload }()
@@ -62,7 +60,8 @@ func (s *Server) reloads(w http.ResponseWriter, r *http.Request) {
 		return // nobody is there to be told
 	}
 	text, err := s.cfg.Reload(r.Context())
-	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	// The time to take the answer begins now, however long the waiting and the reload took.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	if err != nil {
 		w.WriteHeader(http.StatusInternalServerError)
 		text = "reload failed, the last good state stays:\n" + err.Error()
