@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -40,131 +41,178 @@ func (c *claim) check(digest engine.Digest) error {
 //
 // encoding/json takes the last of two members of one name and "Critical" for "critical", so that two readers of one
 // payload may see two digests. As the specification asks, anything but exactly the known members of critical is
-// refused; so are two members whose names differ in case only, text that is not UTF-8, and anything after the end.
+// refused; so are two members of one name, text that is not UTF-8, and anything after the end.
 func parseClaim(raw []byte) (claim, error) {
-	var c claim
-	if !utf8.Valid(raw) {
-		return c, errors.New("the payload is not UTF-8")
+	switch {
+	case !utf8.Valid(raw):
+		return claim{}, errors.New("the payload is not UTF-8")
+	case tooDeep(raw):
+		return claim{}, fmt.Errorf("the payload is nested more than %d deep", maxDepth)
+	case !json.Valid(raw):
+		return claim{}, errors.New("the payload is not JSON")
 	}
-	if tooDeep(raw) {
-		return c, fmt.Errorf("the payload is nested more than %d deep", maxDepth)
-	}
-	err := members(raw, fields{
-		"critical": func(v json.RawMessage) error {
-			return members(v, fields{
-				"type": text(&c.kind),
-				"image": func(v json.RawMessage) error {
-					return members(v, fields{"docker-manifest-digest": text(&c.digest)}.exactly)
-				},
-				"identity": func(v json.RawMessage) error {
-					return members(v, fields{"docker-reference": text(&c.reference)}.exactly)
-				},
-			}.exactly)
-		},
-		"optional": func(v json.RawMessage) (err error) {
-			c.annotations, err = annotations(v)
-			return err
-		},
-	}.exactly)
-	if err != nil {
+	p := claimParser{rest: raw}
+	if err := p.object("", p.member); err != nil {
 		return claim{}, fmt.Errorf("the payload is no simple signing claim: %w", err)
 	}
-	return c, nil
+	return p.claim, nil
 }
 
-// annotations copies the signer's own claims out of the payload, in the order in which they stand. A string stands
-// for itself and any other value for its compact JSON, so that a policy can ask for count: "3" or draft: "false".
-func annotations(raw json.RawMessage) (map[string]string, error) {
-	if string(raw) == "null" { // cosign writes it where there are none
-		return nil, nil
+// claimParser walks through the rest of what is known to be valid JSON.
+type claimParser struct {
+	rest  []byte
+	claim claim
+	seen  [len(claimMembers)]bool
+}
+
+// place is where a member stands: its object's name and its own.
+type place struct{ object, name string }
+
+// claimMembers are the members that a claim may have, each at most once.
+var claimMembers = [...]place{
+	{"", "critical"},
+	{"critical", "type"},
+	{"critical", "image"},
+	{"image", "docker-manifest-digest"},
+	{"critical", "identity"},
+	{"identity", "docker-reference"},
+	{"", "optional"},
+}
+
+// member reads one member of the claim proper.
+func (p *claimParser) member(at place) (err error) {
+	i := slices.Index(claimMembers[:], at)
+	if i < 0 || p.seen[i] {
+		return fmt.Errorf("an unknown or second member %.64q", at.name)
 	}
-	var all map[string]string
-	seen := make(map[string]bool)
-	err := members(raw, func(name string, v json.RawMessage) error {
-		if seen[name] {
-			return fmt.Errorf("two annotations %.64q", name)
-		}
-		seen[name] = true
-		value := ""
-		if v[0] == '"' {
-			if err := json.Unmarshal(v, &value); err != nil {
-				return err
-			}
-		} else {
-			var compact bytes.Buffer
-			if err := json.Compact(&compact, v); err != nil {
-				return err
-			}
-			value = compact.String()
-		}
-		if len(all) == maxAnnotations || len(name) > maxAnnotation || len(value) > maxAnnotation {
+	p.seen[i] = true
+	switch at.name {
+	case "type":
+		p.claim.kind, err = text(p.value())
+	case "docker-manifest-digest":
+		p.claim.digest, err = text(p.value())
+	case "docker-reference":
+		p.claim.reference, err = text(p.value())
+	case "optional":
+		if p.peek() == 'n' { // null: cosign writes it where there are no annotations
+			p.value()
 			return nil
 		}
-		if all == nil {
-			all = make(map[string]string)
-		}
-		all[name] = value
-		return nil
-	})
-	return all, err
-}
-
-// fields are the members that an object may have, each with what reads its value.
-type fields map[string]func(json.RawMessage) error
-
-// exactly reads one member, which must be a known one and must not come twice. It takes itself out of f for that.
-func (f fields) exactly(name string, v json.RawMessage) error {
-	read, ok := f[name]
-	if !ok {
-		return fmt.Errorf("an unknown or second member %.64q", name)
+		seen := make(map[string]bool)
+		err = p.object("", func(at place) error { return p.annotation(at.name, seen) })
+	default:
+		err = p.object(at.name, p.member)
 	}
-	delete(f, name)
-	return read(v)
+	return err
 }
 
-// text reads a JSON string. encoding/json would take null for no change.
-func text(to *string) func(json.RawMessage) error {
-	return func(v json.RawMessage) error {
-		if v[0] != '"' {
-			return errors.New("a string was expected")
-		}
-		return json.Unmarshal(v, to)
+// annotation copies one of the signer's own claims out of the payload. A string stands for itself and any other value for
+// its compact JSON, so that a policy can ask for count: "3" or draft: "false".
+func (p *claimParser) annotation(name string, seen map[string]bool) error {
+	if seen[name] {
+		return fmt.Errorf("two annotations %.64q", name)
 	}
-}
-
-// members calls read for every member of the object in raw, in order. The values are valid JSON without blanks
-// around them, and share no memory with raw.
-func members(raw []byte, read func(name string, v json.RawMessage) error) error {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	if t, err := d.Token(); err != nil {
+	seen[name] = true
+	raw := p.value()
+	var value string
+	var err error
+	if raw[0] == '"' {
+		value, err = text(raw)
+	} else {
+		var compact bytes.Buffer
+		err = json.Compact(&compact, raw)
+		value = compact.String()
+	}
+	if err != nil || len(p.claim.annotations) == maxAnnotations || len(name) > maxAnnotation || len(value) > maxAnnotation {
 		return err
-	} else if t != json.Delim('{') {
+	}
+	if p.claim.annotations == nil {
+		p.claim.annotations = make(map[string]string)
+	}
+	p.claim.annotations[name] = value
+	return nil
+}
+
+// object reads an object, calling read for each member, to read its value.
+func (p *claimParser) object(name string, read func(place) error) error {
+	if !p.take('{') {
 		return errors.New("an object was expected")
 	}
-	for d.More() {
-		t, err := d.Token()
+	for !p.take('}') {
+		member, err := text(p.value())
 		if err != nil {
 			return err
 		}
-		name, ok := t.(string)
-		if !ok {
-			return errors.New("a member's name was expected")
-		}
-		var v json.RawMessage
-		if err := d.Decode(&v); err != nil {
+		p.take(':')
+		if err := read(place{name, member}); err != nil {
 			return err
 		}
-		if err := read(name, v); err != nil {
-			return err
-		}
-	}
-	if _, err := d.Token(); err != nil {
-		return err
-	}
-	if rest := raw[d.InputOffset():]; strings.TrimLeft(string(rest), " \t\r\n") != "" {
-		return errors.New("there is more after the end")
+		p.take(',')
 	}
 	return nil
+}
+
+// peek returns the next byte that is no blank; 0 at the end.
+func (p *claimParser) peek() byte {
+	for i, c := range p.rest {
+		if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+			p.rest = p.rest[i:]
+			return c
+		}
+	}
+	return 0
+}
+
+// take goes past the next byte if it is c.
+func (p *claimParser) take(c byte) bool {
+	ok := p.peek() == c
+	if ok {
+		p.rest = p.rest[1:]
+	}
+	return ok
+}
+
+// value goes past the next value, and returns it.
+func (p *claimParser) value() []byte {
+	p.peek()
+	depth, quoted := 0, false
+	for i := 0; i < len(p.rest); i++ {
+		switch c := p.rest[i]; {
+		case quoted && c == '\\':
+			i++
+			continue
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			depth--
+		}
+		if depth == 0 && !quoted && p.ends(i+1) {
+			v := p.rest[:i+1]
+			p.rest = p.rest[i+1:]
+			return v
+		}
+	}
+	return []byte{0} // not in valid JSON
+}
+
+// ends tells whether a value that has begun and has no bracket or string open is over before rest[i].
+func (p *claimParser) ends(i int) bool {
+	return i >= len(p.rest) || strings.IndexByte(" \t\r\n,:]}", p.rest[i]) >= 0
+}
+
+// text returns what a JSON string says.
+func text(raw []byte) (s string, err error) {
+	switch {
+	case raw[0] != '"':
+		return "", errors.New("a string was expected")
+	case bytes.IndexByte(raw, '\\') < 0:
+		return string(raw[1 : len(raw)-1]), nil
+	}
+	err = json.Unmarshal(raw, &s)
+	return s, err
 }
 
 // tooDeep tells whether raw nests deeper than maxDepth. What is not JSON is for others to refuse.

@@ -34,6 +34,8 @@ func TestParseClaim(t *testing.T) {
 	ok(with(`{"s":"x","n":1.50,"t":true,"z":null,"o":{"k":["v"]},"e":"\u00e9\n","":""}`), map[string]string{
 		"s": "x", "n": "1.50", "t": "true", "z": "null", "o": `{"k":["v"]}`, "e": "é\n", "": "",
 	})
+	ok(strings.ReplaceAll(with(`null`), "critical", `\u0063ritical`), nil)
+	ok(with(`{"\"}":"]\\","\\":"\\\"{"}`), map[string]string{`"}`: `]\`, `\`: `\"{`})
 	ok(with(`{"A":"1","a":"2"}`), map[string]string{"A": "1", "a": "2"}) // annotations do differ by case
 	ok(with(`{"long":"`+strings.Repeat("x", maxAnnotation+1)+`","`+strings.Repeat("y", maxAnnotation+1)+`":"1","short":"x"}`),
 		map[string]string{"short": "x"})
@@ -80,6 +82,11 @@ func TestParseClaim(t *testing.T) {
 		with(`{"d":` + strings.Repeat(`{"d":`, 200_000) + `1` + strings.Repeat("}", 200_000) + `}`),
 		strings.Repeat("[", 1<<20),
 		with(`{"a":"` + "\x01" + `"}`),
+		strings.Replace(with(`null`), `{"critical"`, `{"critical.type":"x","critical"`, 1),
+		strings.Replace(with(`null`), `{"critical"`, `{"image":{"docker-manifest-digest":"e"},"critical"`, 1),
+		strings.Replace(with(`null`), `{"critical"`, `{"type":"e","critical"`, 1),
+		strings.Replace(with(`null`), `"type":"t"`, `"type":"t","optional":{}`, 1),
+		strings.Replace(with(`null`), `"type":"t"`, `"type":"t","\u0074ype":"e"`, 1),
 	} {
 		bad(raw)
 	}
@@ -113,18 +120,29 @@ func FuzzParseClaim(f *testing.F) {
 			return
 		}
 		// Whoever reads it with encoding/json, as cosign does, must read the same.
-		again, other := claimByEncodingJSON(raw)
-		if other != nil {
-			t.Fatalf("encoding/json refuses what was read: %v", other)
+		var s payload.SimpleContainerImage
+		if err := json.Unmarshal(raw, &s); err != nil {
+			t.Fatalf("encoding/json refuses what was read: %v", err)
 		}
-		if c.kind != again.kind || c.digest != again.digest || c.reference != again.reference {
-			t.Fatalf("read %+v, encoding/json reads %+v", c, again)
+		c2 := claim{kind: s.Critical.Type, digest: s.Critical.Image.DockerManifestDigest, reference: s.Critical.Identity.DockerReference}
+		if c.kind != c2.kind || c.digest != c2.digest || c.reference != c2.reference {
+			t.Fatalf("read %+v, encoding/json reads %+v", c, c2)
+		}
+		for name, value := range s.Optional {
+			text, isText := value.(string)
+			got, ok := c.annotations[name]
+			switch {
+			case !ok && (len(c.annotations) == maxAnnotations || len(name) > maxAnnotation || len(raw) > maxAnnotation):
+			case !ok:
+				t.Fatalf("annotation %q is missing in %v", name, c.annotations)
+			case isText && got != text:
+				t.Fatalf("annotation %q is %q, encoding/json reads %q", name, got, text)
+			case !isText && !json.Valid([]byte(got)):
+				t.Fatalf("annotation %q is %q, and no JSON", name, got)
+			}
+		}
+		if len(c.annotations) > len(s.Optional) {
+			t.Fatalf("annotations %v, encoding/json reads %v", c.annotations, s.Optional)
 		}
 	})
-}
-
-func claimByEncodingJSON(raw []byte) (claim, error) {
-	var s payload.SimpleContainerImage
-	err := json.Unmarshal(raw, &s)
-	return claim{kind: s.Critical.Type, digest: s.Critical.Image.DockerManifestDigest, reference: s.Critical.Identity.DockerReference}, err
 }

@@ -196,18 +196,11 @@ func (v *Verifier) Verify(ctx context.Context, ref engine.Reference, a *engine.A
 func (v *Verifier) verify(ctx context.Context, ref engine.Reference, a *engine.Authority) (_ []engine.Signature, err error) {
 	// The parent's provider, so that spans go where the review's own does, and nowhere if it has none.
 	tracer := trace.SpanFromContext(ctx).TracerProvider().Tracer("sluice/resolver/signature")
-	ctx, span := tracer.Start(ctx, "verify", trace.WithAttributes(
-		attribute.String("sluice.image", ref.String()),
-		attribute.String("sluice.authority", a.Name),
-	))
+	ctx, span := tracer.Start(ctx, "verify")
 	reason := engine.ReasonInternal // if what follows panics
 	defer func() {
 		v.outcomes[reason].Add(1)
-		span.SetAttributes(attribute.String("sluice.outcome", reason.String()))
-		if reason.Transient() {
-			span.SetStatus(codes.Error, reason.String())
-		}
-		span.End()
+		endSpan(span, ref, a, reason)
 	}()
 	signatures, failure := v.find(ctx, ref, a)
 	if failure != nil {
@@ -216,6 +209,20 @@ func (v *Verifier) verify(ctx context.Context, ref engine.Reference, a *engine.A
 	}
 	reason = engine.ReasonPassed
 	return signatures, nil
+}
+
+func endSpan(span trace.Span, ref engine.Reference, a *engine.Authority, reason engine.Reason) {
+	if span.IsRecording() {
+		span.SetAttributes(
+			attribute.String("sluice.image", ref.String()),
+			attribute.String("sluice.authority", a.Name),
+			attribute.String("sluice.outcome", reason.String()),
+		)
+		if reason.Transient() {
+			span.SetStatus(codes.Error, reason.String())
+		}
+	}
+	span.End()
 }
 
 // find downloads what lies beside the digest and judges it.
