@@ -96,6 +96,7 @@ const (
 	sampleEvery = 32
 	guess       = 1 << 16 // of how many entries there will be, where Cost counts something else
 	closedEpoch = math.MaxUint64
+	linger      = time.Second // how long ristretto keeps an entry beyond its end: longer than any Set is queued
 	forEver     = 100 * 365 * 24 * time.Hour // the longest lifetime: what time.Time's arithmetic can still carry
 )
 
@@ -197,7 +198,7 @@ func (c *Cache[K, V]) lookUp(hash uint64, key K, now Instant) *value[V] {
 	if e := c.first.find(hash, key); e != nil {
 		if v := e.value.Load(); c.fresh(v, now) {
 			if rand.Uint32()%sampleEvery == 0 {
-				c.tell(e, v, now)
+				c.tell(e)
 			}
 			return v
 		}
@@ -217,25 +218,23 @@ func (c *Cache[K, V]) lookUp(hash uint64, key K, now Instant) *value[V] {
 		return nil
 	}
 	// Under the lock, so that an eviction, which takes it too, is either seen above or finds the cell in first.
-	c.first.keep(e)
+	c.first.keep(e, newcomer)
 	c.counts.hits.Add(1)
 	return v
 }
 
-// tell lets ristretto know of one hit in the first level, and offers it the cell if it has not got it: what it
-// refused as unknown may be well known by now. It gives way to anyone who wants the shard.
-func (c *Cache[K, V]) tell(e *cell[K, V], v *value[V], now Instant) {
+// tell passes on one hit in the first level, that stands for [sampleEvery]: to ristretto, and to the first level, where
+// the entry is a newcomer no more. It gives way to anyone who wants the shard.
+func (c *Cache[K, V]) tell(e *cell[K, V]) {
 	c.counts.hits.Add(sampleEvery)
 	s := c.shardOf(e.hash)
 	if !s.TryRLock() {
 		return
 	}
 	defer s.RUnlock()
-	if s.closed {
-		return
-	}
-	if held, ok := c.second.Get(e.hash); !ok || held.key != e.key {
-		c.second.SetWithTTL(e.hash, e, c.costOf(e.key, v.value), time.Duration(v.expires-now))
+	if !s.closed {
+		c.first.settle(e)
+		c.second.Get(e.hash)
 	}
 }
 
@@ -249,11 +248,11 @@ func (c *Cache[K, V]) store(hash uint64, key K, v *value[V], ttl time.Duration) 
 		return
 	}
 	c.counts.stored.Add(1)
-	c.first.keep(e)
+	c.first.keep(e, newcomer)
 	// Where ristretto has the hash already this replaces the cell, and its end, at once. Else it is queued, and may
 	// be dropped here, or refused later: see rejected.
 	cost := c.costOf(key, v.value)
-	if !c.second.SetWithTTL(hash, e, cost, ttl) {
+	if !c.second.SetWithTTL(hash, e, cost, ttl+linger) {
 		c.leave(e, cost)
 	}
 }
@@ -299,11 +298,9 @@ func (c *Cache[K, V]) rejected(item *ristretto.Item[*cell[K, V]]) {
 			return
 		}
 		c.first.drop(e)
-		c.first.keep(held)
+		c.first.keep(held, newcomer)
 	}
-	if ttl := time.Duration(v.expires - c.Now()); ttl > 0 {
-		c.second.SetWithTTL(e.hash, held, item.Cost, ttl)
-	}
+	c.second.SetWithTTL(e.hash, held, item.Cost, max(time.Duration(v.expires-c.Now()), 0)+linger)
 }
 
 // evicted is called by ristretto, on its goroutine, for a cell that it has let go: for room, or because it expired.

@@ -25,9 +25,13 @@ type entry[K comparable, V any] struct {
 	value V
 }
 
-// ways is the number of places a key may be in. Two neighbours share a cache line, and two keys that are both in
-// constant use seldom meet a third.
-const ways = 2
+// A key may be in one of two places, which are neighbours and so share a cache line. The first that is empty is taken;
+// where neither is, an entry of which it is known whether it was of use goes to one of these.
+const (
+	settled  = 0 // has been hit since it came
+	newcomer = 1
+	ways     = 2
+)
 
 // NewMemo makes a table of at least size places, rounded up to a power of two.
 func NewMemo[K comparable, V any](size int) *Memo[K, V] {
@@ -49,7 +53,7 @@ func (m *Memo[K, V]) Get(key K) (V, bool) {
 
 // Put remembers value for key. Both are kept: the caller must not change what they point to.
 func (m *Memo[K, V]) Put(key K, value V) {
-	m.keep(&entry[K, V]{hash: maphash.Comparable(m.seed, key), key: key, value: value})
+	m.keep(&entry[K, V]{hash: maphash.Comparable(m.seed, key), key: key, value: value}, rand.IntN(ways))
 }
 
 // set returns the places that a hash may be in.
@@ -69,29 +73,34 @@ func (m *Memo[K, V]) find(hash uint64, key K) *entry[K, V] {
 	return nil
 }
 
-// keep puts an entry in the place that its key has already, else in an empty one, else in either at random: which of
-// the two is in use nobody knows, because a look-up leaves no trace.
-func (m *Memo[K, V]) keep(e *entry[K, V]) {
+// keep puts an entry in the place that its key has already, else in an empty one, else in the given one.
+func (m *Memo[K, V]) keep(e *entry[K, V], place int) {
 	set := m.set(e.hash)
-	place := -1
+	empty := false
 	for i := range set {
 		old := set[i].Load()
 		switch {
 		case old == e:
 			return
 		case old == nil:
-			if place < 0 {
-				place = i
+			if !empty {
+				place, empty = i, true
 			}
 		case old.hash == e.hash && old.key == e.key:
 			set[i].Store(e)
 			return
 		}
 	}
-	if place < 0 {
-		place = rand.IntN(ways)
-	}
 	set[place].Store(e)
+}
+
+// settle moves a newcomer to where the next newcomer does not push it out, in exchange for what is there.
+func (m *Memo[K, V]) settle(e *entry[K, V]) {
+	set := m.set(e.hash)
+	old := set[settled].Load()
+	if old != e && set[newcomer].CompareAndSwap(e, old) {
+		set[settled].Store(e)
+	}
 }
 
 // drop lets go of this very entry, wherever it is. Another entry of its key stays.

@@ -1,0 +1,565 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+	"weak"
+
+	"github.com/dgraph-io/ristretto/v2"
+)
+
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	for _, cost := range []int64{0, -1} {
+		if _, err := New(Options[int, int]{MaxCost: cost}); err == nil {
+			t.Errorf("MaxCost %d is accepted", cost)
+		}
+	}
+	for _, cost := range []int64{1, 2, math.MaxInt64} {
+		c, err := New(Options[int, int]{MaxCost: cost, Cost: func(int, int) int64 { return 0 }})
+		if err != nil {
+			t.Errorf("MaxCost %d: %v", cost, err)
+			continue
+		}
+		c.Close()
+	}
+}
+
+// fill stores values without waiting for anything.
+func (c *Cache[K, V]) fill(key K, v V, ttl time.Duration) {
+	hash := c.hashOf(key)
+	s := c.shardOf(hash)
+	s.Lock()
+	defer s.Unlock()
+	c.store(hash, key, &value[V]{value: v, expires: c.Now() + Instant(ttl), epoch: c.epoch.Load()}, ttl)
+}
+
+// forget takes key out of the first level, as another that takes its place does.
+func (c *Cache[K, V]) forget(key K) {
+	hash := c.hashOf(key)
+	if e := c.first.find(hash, key); e != nil {
+		c.first.drop(e)
+	}
+}
+
+// Every key has the same hash: nothing may mix, hang or be served late.
+func TestCollisionsNeverMix(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, Options[string, string]{Hash: func(string) uint64 { return 42 }})
+		defer c.Close()
+		const keys = 10
+		release := make(chan struct{})
+		var calls [keys][2]<-chan answer
+		for i := range calls {
+			key := fmt.Sprint(i)
+			calls[i] = [2]<-chan answer{
+				begin(t.Context(), c, key, blocked(release, "v"+key)),
+				begin(t.Context(), c, key, blocked(release, "not joined")),
+			}
+		}
+		close(release)
+		for i := range calls {
+			for j, call := range calls[i] {
+				if got := <-call; got.Value != fmt.Sprint("v", i) || got.How != How(j) {
+					t.Errorf("call %d of key %d: %+v", j, i, got)
+				}
+			}
+		}
+		if s := c.Stats(); s.Loads != keys {
+			t.Errorf("%d loads for %d keys", s.Loads, keys)
+		}
+		hits := 0
+		for round := range 50 {
+			for i := range keys {
+				key := fmt.Sprint(i)
+				v, ok := c.Get(key, c.Now())
+				if ok {
+					hits++
+				}
+				if ok && v != "v"+key {
+					t.Fatalf("Get(%s) = %q", key, v)
+				}
+				if got := <-begin(t.Context(), c, key, returns("v"+key, time.Duration(i+1)*time.Second)); got.Value != "v"+key {
+					t.Fatalf("Do(%s) = %+v", key, got)
+				}
+			}
+			if round%10 == 9 {
+				time.Sleep(keys * time.Second)
+			}
+		}
+		if hits == 0 {
+			t.Error("colliding keys are never cached at all")
+		}
+		time.Sleep(2 * time.Hour)
+		for i := range keys {
+			if v, ok := c.Get(fmt.Sprint(i), c.Now()); ok {
+				t.Errorf("Get(%d) = %q after its end", i, v)
+			}
+		}
+	})
+}
+
+func TestExpiryIsExact(t *testing.T) {
+	t.Parallel()
+	f := func(name string, before func(*Cache[string, string])) {
+		synctest.Test(t, func(t *testing.T) {
+			c := open(t, Options[string, string]{})
+			defer c.Close()
+			<-begin(t.Context(), c, "k", returns("v", 10*time.Second))
+			get := func(want bool) {
+				t.Helper()
+				before(c)
+				if _, ok := c.Get("k", c.Now()); ok != want {
+					t.Errorf("%s: at %v a hit is %t", name, time.Duration(c.Now()), ok)
+				}
+			}
+			time.Sleep(10*time.Second - 1)
+			get(true)
+			time.Sleep(1)
+			get(false)
+			time.Sleep(time.Minute)
+			get(false)
+		})
+	}
+	f("first level", func(*Cache[string, string]) {})
+	f("second level", func(c *Cache[string, string]) { c.first.clear() })
+}
+
+func TestLongestLife(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, Options[string, string]{})
+		defer c.Close()
+		<-begin(t.Context(), c, "k", returns("v", math.MaxInt64))
+		if _, ok := c.Get("k", c.Now()+Instant(99*365*24*time.Hour)); !ok {
+			t.Error("the longest life there is ended within 99 years")
+		}
+		time.Sleep(time.Hour)
+		c.forget("k")
+		if _, ok := c.Get("k", c.Now()); !ok {
+			t.Error("the longest life there is ended within the hour in the second level")
+		}
+	})
+}
+
+// ristretto loses the second of two Sets of a key that it has not seen. The first level hides that only until another
+// entry takes the place, so here it forgets each time.
+func TestSecondSetIsNotLost(t *testing.T) {
+	t.Parallel()
+	c, err := New(Options[int, string]{MaxCost: 100_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const rounds = 2000
+	for key := range rounds {
+		c.fill(key, "allow", time.Hour)
+		c.forget(key)
+		c.fill(key, "deny", time.Hour)
+	}
+	c.second.Wait()
+	c.first.clear()
+	for key := range rounds {
+		if v, _ := c.Get(key, c.Now()); v != "deny" {
+			t.Fatalf("key %d: %q stays where %q was stored", key, v, "deny")
+		}
+	}
+}
+
+// The same by the front door: a value that has expired by the time it is asked for again.
+func TestExpireAndLoadAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	c := open(t, Options[string, string]{MaxCost: 100_000})
+	defer c.Close()
+	for i := range 1000 {
+		key := fmt.Sprint(i)
+		if l, err := c.Do(context.Background(), key, returns("allow", 1)); err != nil || l.How != Missed {
+			t.Fatal(l, err)
+		}
+		for c.Now() == c.Now() { // one tick of the clock is more than the value's life
+		}
+		if l, err := c.Do(context.Background(), key, returns("deny", time.Hour)); err != nil || l.Value != "deny" {
+			t.Fatal(l, err)
+		}
+		if v, ok := c.Get(key, c.Now()); !ok || v != "deny" {
+			t.Fatalf("Get = %q, %t just after the load", v, ok)
+		}
+	}
+	c.second.Wait()
+	c.first.clear()
+	for i := range 1000 {
+		if v, ok := c.Get(fmt.Sprint(i), c.Now()); !ok || v != "deny" {
+			t.Fatalf("key %d: %q, %t, want what was stored last", i, v, ok)
+		}
+	}
+}
+
+// A second Set that is lost must not leave the entry with the life of the first.
+func TestSecondSetProlongs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, Options[string, string]{MaxCost: 100_000})
+		defer c.Close()
+		for i := range 500 {
+			c.fill(fmt.Sprint(i), "short", time.Second)
+			c.fill(fmt.Sprint(i), "long", time.Hour)
+		}
+		time.Sleep(time.Minute)
+		c.first.clear()
+		for i := range 500 {
+			if v, _ := c.Get(fmt.Sprint(i), c.Now()); v != "long" {
+				t.Fatalf("key %d: %q, want the value with an hour to live", i, v)
+			}
+		}
+	})
+}
+
+func TestInvalidate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, Options[string, string]{})
+		defer c.Close()
+		<-begin(t.Context(), c, "k", returns("old", time.Hour))
+		now := c.Now()
+		c.Invalidate()
+		for range 2 {
+			if v, ok := c.Get("k", now); ok {
+				t.Errorf("Get = %q after Invalidate", v)
+			}
+			c.first.clear() // what the second level holds is as old
+		}
+		if got := <-begin(t.Context(), c, "k", returns("new", time.Hour)); got.Value != "new" || got.How != Missed {
+			t.Errorf("Do after Invalidate = %+v", got)
+		}
+		synctest.Wait()
+		for range 2 {
+			if v, ok := c.Get("k", c.Now()); !ok || v != "new" {
+				t.Errorf("Get = %q, %t, want the new value", v, ok)
+			}
+			c.first.clear()
+		}
+	})
+}
+
+func TestSlotNeverGoesBack(t *testing.T) {
+	t.Parallel()
+	var s slot[int]
+	f := func(epoch uint64, v, want int) {
+		t.Helper()
+		s.advance(&value[int]{value: v, epoch: epoch})
+		if got := s.Load().value; got != want {
+			t.Errorf("after %d of epoch %d: %d, want %d", v, epoch, got, want)
+		}
+	}
+	f(1, 10, 10)
+	f(1, 11, 11)
+	f(2, 20, 20)
+	f(1, 12, 20)
+	f(2, 21, 21)
+}
+
+func TestClose(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, Options[string, string]{})
+		<-begin(t.Context(), c, "k", returns("v", time.Hour))
+		release := make(chan struct{})
+		flying := begin(t.Context(), c, "flying", blocked(release, "v"))
+		c.Close()
+		c.Close()
+		c.Invalidate()
+		if _, ok := c.Get("k", c.Now()); ok {
+			t.Error("Get hits after Close")
+		}
+		close(release)
+		if got := <-flying; got.Value != "v" || got.err != nil {
+			t.Errorf("a load under way at Close returned %+v", got)
+		}
+		for range 2 {
+			if got := <-begin(t.Context(), c, "k", returns("v", time.Hour)); got.Value != "v" || got.How != Missed || got.err != nil {
+				t.Errorf("Do after Close = %+v, want a load", got)
+			}
+		}
+		c.Stats()
+		for i := range c.first.slots {
+			if c.first.slots[i].Load() != nil {
+				t.Fatal("something is stored after Close")
+			}
+		}
+	})
+}
+
+// retained counts the values that the garbage collector can't free.
+func retained[T any](values []weak.Pointer[T]) int {
+	runtime.GC()
+	n := 0
+	for _, w := range values {
+		if w.Value() != nil {
+			n++
+		}
+	}
+	return n
+}
+
+type big [64 << 10]byte
+
+// Large values are let go when ristretto lets go of them, although the first level has places for them all.
+func TestLargeValuesKeepToMaxCost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const room = 20
+		c, err := New(Options[int, *big]{
+			MaxCost: room * int64(len(big{})),
+			Cost:    func(_ int, b *big) int64 { return int64(len(b)) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		var values []weak.Pointer[big]
+		for key := range 20 * room {
+			b := new(big)
+			values = append(values, weak.Make(b))
+			c.fill(key, b, time.Minute)
+			if key%3 == 0 {
+				synctest.Wait()
+			}
+			c.Get(key/2, c.Now())
+		}
+		synctest.Wait()
+		if n := retained(values); n == 0 || n > room {
+			t.Errorf("%d large values are held, and MaxCost is %d of them", n, room)
+		}
+		if s := c.Stats(); s.Cost <= 0 || s.Cost > s.MaxCost || s.Evicted+s.Rejected == 0 {
+			t.Errorf("%+v", s)
+		}
+		time.Sleep(time.Minute + 15*time.Second) // ristretto sweeps by buckets of 5 s
+		synctest.Wait()
+		if n := retained(values); n != 0 {
+			t.Errorf("%d large values are held after their end", n)
+		}
+		if s := c.Stats(); s.Cost != 0 || s.Expired == 0 {
+			t.Errorf("%+v, want nothing held", s)
+		}
+		c.fill(-1, new(big), time.Minute) // so that the cache, and the first level with it, lives until here
+	})
+}
+
+func TestTooLargeIsHandedOutOnly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, Options[string, string]{MaxCost: 100, Cost: func(_, v string) int64 { return int64(len(v)) }})
+		defer c.Close()
+		large := string(make([]byte, 101))
+		if got := <-begin(t.Context(), c, "k", returns(large, time.Hour)); got.Value != large || got.err != nil {
+			t.Errorf("Do = %+v", got)
+		}
+		synctest.Wait()
+		if _, ok := c.Get("k", c.Now()); ok {
+			t.Error("a value larger than the cache is held")
+		}
+	})
+}
+
+// Small entries that found no room in ristretto may stay in the first level, and no more than it has places.
+func TestSmallEntriesAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const room = 100
+		c, err := New(Options[int, *[16]byte]{MaxCost: room})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		var values []weak.Pointer[[16]byte]
+		for key := range 50 * room {
+			v := new([16]byte)
+			values = append(values, weak.Make(v))
+			c.fill(key, v, time.Hour)
+			if _, ok := c.Get(key, c.Now()); !ok {
+				t.Fatal("what was just stored is not there")
+			}
+		}
+		synctest.Wait()
+		if n, most := retained(values), room+len(c.first.slots); n < room || n > most {
+			t.Errorf("%d entries are held, want %d to %d", n, room, most)
+		}
+		c.fill(-1, nil, time.Hour)
+	})
+}
+
+// What has expired is let go, however small.
+func TestExpiredEntriesAreLetGo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, err := New(Options[int, *[16]byte]{MaxCost: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		var values []weak.Pointer[[16]byte]
+		for key := range 100 {
+			v := new([16]byte)
+			values = append(values, weak.Make(v))
+			c.fill(key, v, time.Minute)
+		}
+		synctest.Wait()
+		if n := retained(values); n != len(values) {
+			t.Errorf("%d of %d entries are held, and there is room for all", n, len(values))
+		}
+		time.Sleep(time.Minute + 15*time.Second)
+		synctest.Wait()
+		if n := retained(values); n != 0 {
+			t.Errorf("%d entries are held after their end", n)
+		}
+		c.fill(-1, nil, time.Minute)
+	})
+}
+
+// With its queue full, ristretto drops a Set. A large value then goes with it, a small one stays in the first level.
+func TestQueueFull(t *testing.T) {
+	t.Parallel()
+	c, err := New(Options[int, string]{
+		MaxCost: 1000,
+		Cost:    func(_ int, v string) int64 { return int64(len(v)) },
+		Hash:    func(k int) uint64 { return uint64(k) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const held = 5 // this shard's lock keeps ristretto waiting in its report that it refuses an entry
+	s := c.shardOf(held)
+	s.Lock()
+	c.store(held, held, &value[string]{value: string(make([]byte, 2000)), expires: Instant(time.Hour)}, time.Hour)
+	for key := held + 1; key < 40_000; key++ {
+		if c.shardOf(uint64(key)) != s {
+			c.fill(key, "large", time.Hour)
+		}
+	}
+	c.fill(40_000, "s", time.Hour)
+	_, large := c.Get(39_999, c.Now())
+	_, small := c.Get(40_000, c.Now())
+	s.Unlock()
+	if large || !small {
+		t.Errorf("large value held: %t, small: %t, want the small one only", large, small)
+	}
+}
+
+// What is asked for again and again stays, however much else is asked for once.
+func TestFloodDoesNotPushOutWhatIsInUse(t *testing.T) {
+	t.Parallel()
+	c, err := New(Options[int, int]{MaxCost: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const hot, rounds = 100, 300
+	missed := 0
+	for round := range rounds {
+		for key := range hot {
+			if _, ok := c.Get(key, c.Now()); !ok {
+				c.fill(key, key, time.Hour)
+				if round >= rounds/3 {
+					missed++
+				}
+			}
+			junk := -(round*hot + key + 1)
+			c.Get(junk, c.Now())
+			c.fill(junk, junk, time.Hour)
+		}
+		c.second.Wait()
+	}
+	if most := hot * rounds / 10; missed > most {
+		t.Errorf("%d misses of keys in use, want %d at most", missed, most)
+	}
+}
+
+// ristretto may hold the policy's record of a key without a value; what it then evicts is nothing.
+func TestEvictionOfNothing(t *testing.T) {
+	t.Parallel()
+	c := open(t, Options[string, string]{})
+	defer c.Close()
+	c.evicted(&ristretto.Item[*cell[string, string]]{Key: 1})
+	if s := c.Stats(); s.Evicted != 0 || s.Expired != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestStats(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, Options[string, string]{})
+		defer c.Close()
+		c.Get("k", c.Now())
+		<-begin(t.Context(), c, "k", returns("v", time.Hour))
+		<-begin(t.Context(), c, "e", func(context.Context) (string, time.Duration, error) { panic("p") })
+		const gets = 100_000
+		for range gets {
+			c.Get("k", c.Now())
+		}
+		synctest.Wait()
+		s := c.Stats()
+		if s.Hits < gets*9/10 || s.Hits > gets*11/10 { // more than 5 standard deviations either way
+			t.Errorf("%d hits, want about %d", s.Hits, gets)
+		}
+		s.Hits = 0
+		if want := (Stats{Misses: 1, Loads: 2, Errors: 1, Stored: 1, Cost: 1, MaxCost: 1000}); s != want {
+			t.Errorf("got  %+v\nwant %+v", s, want)
+		}
+	})
+}
+
+// Everything at once, for the race detector, until the cache closes under it.
+func TestRace(t *testing.T) {
+	t.Parallel()
+	c, err := New(Options[int, int]{MaxCost: 50, Hash: func(k int) uint64 { return uint64(k % 100) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(1, uint64(g)))
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel()
+			for i := range 4000 {
+				key := r.IntN(200)
+				switch r.IntN(8) {
+				case 0, 1, 2:
+					if v, ok := c.Get(key, c.Now()); ok && v != key {
+						t.Errorf("Get(%d) = %d", key, v)
+					}
+				case 3:
+					c.Do(ctx, key, func(context.Context) (int, time.Duration, error) { return key, time.Hour, nil })
+				default:
+					l, err := c.Do(context.Background(), key, func(context.Context) (int, time.Duration, error) {
+						return key, time.Duration(r.IntN(1000)) * time.Microsecond, nil
+					})
+					if err != nil || l.Value != key {
+						t.Errorf("Do(%d) = %+v, %v", key, l, err)
+					}
+				}
+				switch {
+				case i%100 == 0:
+					c.Invalidate()
+					c.Stats()
+				case i == 3000 && g == 0:
+					wg.Go(c.Close)
+				case i == 3000 && g == 1:
+					wg.Go(c.Close)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	c.Close()
+}
