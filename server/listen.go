@@ -18,7 +18,7 @@ const (
 // listen binds addr. Where the system can, it does so with SO_REUSEPORT, so that the next process listens on the
 // port before this one has left it.
 func listen(addr string) (*net.TCPListener, error) {
-	config := net.ListenConfig{Control: sharePort}
+	config := net.ListenConfig{Control: ReusePort}
 	config.SetMultipathTCP(false) // whose sockets take no filter, see turnAway
 	ln, err := config.Listen(context.Background(), "tcp", addr)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sharePort lets several processes of one user listen on one port.
-func sharePort(_, _ string, raw syscall.RawConn) error {
+// ReusePort lets several processes of one user listen on one port.
+func ReusePort(_, _ string, raw syscall.RawConn) error {
 	var failed error
 	if err := raw.Control(func(fd uintptr) {
 		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)

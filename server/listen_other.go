@@ -10,6 +10,6 @@ import (
 
 // Sharing a port, and turning connections away without resetting them, are done on Linux only.
 
-func sharePort(_, _ string, _ syscall.RawConn) error { return nil }
+func ReusePort(_, _ string, _ syscall.RawConn) error { return nil }
 
 func turnAway(*net.TCPListener) error { return errors.ErrUnsupported }

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -103,4 +105,180 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 	}
 	*b = byteSize(n << shift)
 	return nil
+}
+
+// readConfig reads the one document of kind Config in a file. What is wrong with it is said with line and caret.
+func readConfig(file string) (*Config, error) {
+	src, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	docs, err := strictyaml.Documents(file, src)
+	if err != nil {
+		return nil, err
+	}
+	if len(docs) != 1 {
+		return nil, fmt.Errorf("%s: there are %d documents, and there must be one, of kind Config", file, len(docs))
+	}
+	doc := docs[0]
+	if doc.APIVersion() != "sluice/v1" {
+		return nil, doc.Errorf("$.apiVersion", "the apiVersion must be sluice/v1")
+	}
+	if doc.Kind() != "Config" {
+		return nil, doc.Errorf("$.kind", "the kind must be Config")
+	}
+	c := &Config{dir: filepath.Dir(file)}
+	if err := doc.Decode(c); err != nil {
+		return nil, err
+	}
+	if err := c.check(doc); err != nil {
+		return nil, err
+	}
+	c.Listen = cmp.Or(c.Listen, "127.0.0.1:8443")
+	c.Admin.Listen = cmp.Or(c.Admin.Listen, "127.0.0.1:9443")
+	return c, nil
+}
+
+// check refuses values that would be refused later without a line, or not at all.
+func (c *Config) check(doc *strictyaml.Document) error {
+	var errs []error
+	wrong := func(path, format string, args ...any) { errs = append(errs, doc.Errorf(path, format, args...)) }
+	oneOf := func(path, value string, allowed ...string) {
+		if value != "" && !slices.Contains(allowed, value) {
+			wrong(path, "%q is not one of %s", value, strings.Join(allowed, ", "))
+		}
+	}
+	oneOf("$.noMatch", c.NoMatch, "deny", "allow", "warn")
+	oneOf("$.log.level", c.Log.Level, "debug", "info", "warn", "error")
+	oneOf("$.log.format", c.Log.Format, "json", "text")
+	for _, p := range []struct{ path, value string }{{"$.listen", c.Listen}, {"$.admin.listen", c.Admin.Listen}} {
+		if _, _, err := net.SplitHostPort(p.value); p.value != "" && err != nil {
+			wrong(p.path, "%q is no address: write host:port", p.value)
+		}
+	}
+	if c.TLS.CertFile == "" || c.TLS.KeyFile == "" {
+		wrong("$.tls", "certFile and keyFile are needed: the apiserver speaks https only")
+	}
+	if c.TLS.ClientCAFile == "" && c.TLS.TokenFile == "" {
+		wrong("$.tls", "clientCAFile or tokenFile is needed: otherwise anyone could ask")
+	}
+	if len(c.TLS.ClientNames) > 0 && c.TLS.ClientCAFile == "" {
+		wrong("$.tls.clientNames", "clientNames are names in client certificates, which need a clientCAFile")
+	}
+	if len(c.Policies) == 0 {
+		wrong("$.policies", "at least one file or directory of policies is needed")
+	}
+	const most = 10 * time.Minute
+	if t := c.Limits.ReviewTimeout; t < 0 || t > 30*time.Second {
+		wrong("$.limits.reviewTimeout", "%s is not between 0 and the 30s after which the apiserver has left", t)
+	}
+	if c.Limits.MaxBody > 0 && c.Limits.MaxBodiesInFlight > 0 && c.Limits.MaxBodiesInFlight < c.Limits.MaxBody {
+		wrong("$.limits.maxBodiesInFlight", "it must have room for one body of maxBody")
+	}
+	for path, n := range map[string]int64{
+		"$.limits.maxChecks": int64(c.Limits.MaxChecks), "$.limits.maxWaiting": int64(c.Limits.MaxWaiting),
+		"$.cache.verdicts": c.Cache.Verdicts, "$.cache.tags": c.Cache.Tags, "$.cache.signatures": c.Cache.Signatures,
+		"$.cache.tagTTL": int64(c.Cache.TagTTL), "$.cache.signatureTTL": int64(c.Cache.SignatureTTL),
+	} {
+		if n < 0 {
+			wrong(path, "it can't be negative")
+		}
+	}
+	seen := make(map[string]bool)
+	for i, r := range c.Registries {
+		at := fmt.Sprintf("$.registries[%d]", i)
+		switch {
+		case r.Host == "":
+			wrong(at, "a registry needs a host")
+		case seen[r.Host]:
+			wrong(at+".host", "the host %q is listed above already", r.Host)
+		}
+		seen[r.Host] = true
+		if (r.UsernameFile == "") != (r.PasswordFile == "") {
+			wrong(at, "usernameFile and passwordFile go together")
+		}
+		if r.UsernameFile != "" && r.DockerConfigFile != "" {
+			wrong(at+".dockerConfigFile", "credentials come from a docker config file or from usernameFile and passwordFile, not from both")
+		}
+		if r.Timeout < 0 || r.Timeout > most {
+			wrong(at+".timeout", "%s is not between 0 and %s", r.Timeout, most)
+		}
+		if r.Concurrency < 0 {
+			wrong(at+".concurrency", "it can't be negative")
+		}
+		if r.Retries != nil && (*r.Retries < 0 || *r.Retries > 10) {
+			wrong(at+".retries", "%d is not between 0 and 10", *r.Retries)
+		}
+		if alone, err := resolver.New(resolver.Config{Registries: []resolver.Registry{c.registry(r)}, MaxTags: 1}); err != nil {
+			wrong(at, "%s", err)
+		} else {
+			alone.Close()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// path makes a path of the document one of the process.
+func (c *Config) path(p string) string {
+	if p == "" || filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(c.dir, p)
+}
+
+func (c *Config) registry(r ConfigRegistry) resolver.Registry {
+	retries := 0 // the resolver's default
+	if r.Retries != nil {
+		if retries = *r.Retries; retries == 0 {
+			retries = -1 // which is how the resolver says none
+		}
+	}
+	return resolver.Registry{
+		Host: r.Host, CAFile: c.path(r.CAFile), PlainHTTP: r.PlainHTTP,
+		DockerConfigFile: c.path(r.DockerConfigFile),
+		UsernameFile:     c.path(r.UsernameFile), PasswordFile: c.path(r.PasswordFile),
+		Concurrency: r.Concurrency, Timeout: r.Timeout, Retries: retries,
+		Redirects: r.Redirects, TokenHosts: r.TokenHosts,
+	}
+}
+
+func (c *Config) resolver() resolver.Config {
+	rc := resolver.Config{TagTTL: c.Cache.TagTTL, MaxTags: c.Cache.Tags, UserAgent: "sluice/" + readBuildInfo().Version}
+	for _, r := range c.Registries {
+		rc.Registries = append(rc.Registries, c.registry(r))
+	}
+	return rc
+}
+
+func (c *Config) noMatch() engine.NoMatch {
+	switch c.NoMatch {
+	case "allow":
+		return engine.NoMatchAllow
+	case "warn":
+		return engine.NoMatchWarn
+	default:
+		return engine.NoMatchDeny
+	}
+}
+
+// policies returns the paths of policies.
+func (c *Config) policies() []string {
+	paths := make([]string, len(c.Policies))
+	for i, p := range c.Policies {
+		paths[i] = c.path(p)
+	}
+	return paths
+}
+
+// registryFiles returns the files whose content the registries' part depends on.
+func (c *Config) registryFiles() []string {
+	var files []string
+	for _, r := range c.Registries {
+		for _, f := range []string{r.CAFile, r.DockerConfigFile, r.UsernameFile, r.PasswordFile} {
+			if f != "" {
+				files = append(files, c.path(f))
+			}
+		}
+	}
+	return files
 }

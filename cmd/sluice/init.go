@@ -30,7 +30,7 @@ overwritten without --force.`,
 	flags := cmd.Flags()
 	flags.StringVar(&out, "out", "", "the directory to write to")
 	flags.StringVar(&o.Server, "server", "", "the https URL under which the apiserver reaches the service")
-	flags.StringVar(&o.Mount, "mount", deploy.DefaultMount, "where the directory will stand on the control plane's machines")
+	flags.StringVar(&o.Mount, "mount", deploy.DefaultMount, "where the apiserver's part of it will stand on the control plane's machines")
 	flags.StringSliceVar(&o.Hosts, "host", nil, "a further name or address of the service, for its certificate; may be repeated")
 	flags.StringVar(&o.ClientName, "client-name", deploy.DefaultClientName, "the common name of the apiserver's certificate")
 	flags.BoolVar(&o.DefaultAllow, "default-allow", false, "let pods in while the service cannot be reached")

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"sluice/engine"
+	"sluice/resolver"
+	"sluice/resolver/signature"
+)
+
+// backend is what facts come from: both of the engine's ports, by one configuration of the registries.
+type backend struct {
+	resolver *resolver.Resolver
+	verifier *signature.Verifier
+}
+
+func newBackend(c *Config) (*backend, error) {
+	r, err := resolver.New(c.resolver())
+	if err != nil {
+		return nil, err
+	}
+	v, err := signature.New(r, signature.Options{FactTTL: c.Cache.SignatureTTL, MaxFacts: c.Cache.Signatures})
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	return &backend{r, v}, nil
+}
+
+func (b *backend) close() {
+	b.verifier.Close()
+	b.resolver.Close()
+}
+
+// ports hands the engine the backend of the moment, so that registries and credentials can change under it.
+type ports struct{ current atomic.Pointer[backend] }
+
+func (p *ports) Resolve(ctx context.Context, ref engine.Reference) (engine.Resolution, error) {
+	return p.current.Load().resolver.Resolve(ctx, ref)
+}
+
+func (p *ports) Verify(ctx context.Context, ref engine.Reference, a *engine.Authority) (engine.Evidence, error) {
+	return p.current.Load().verifier.Verify(ctx, ref, a)
+}
+
+// swap puts b in place. The one before is closed when no review can be using it any more.
+func (p *ports) swap(b *backend, longest time.Duration) {
+	if old := p.current.Swap(b); old != nil {
+		time.AfterFunc(2*longest, old.close)
+	}
+}
