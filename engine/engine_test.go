@@ -61,7 +61,7 @@ func TestDecide(t *testing.T) {
 	f("wrong key", one(signedBy("forger")), NoMatchDeny, "reg.test/app:signed", Deny, ReasonSignatureInvalid, "not by")
 	f("copied signature", one(signedBy("otherdoor")), NoMatchDeny, "reg.test/app:signed", Deny, ReasonClaimMismatch, "another image")
 	f("no such image", one(signedBy("release")), NoMatchDeny, "reg.test/app:gone", Deny, ReasonImageNotFound, "does not exist")
-	f("operator's words", one(signedBy("release"), func(p *Policy) { p.Message = "Ask the release team." }), NoMatchDeny, "reg.test/app:unsigned", Deny, ReasonSignatureMissing, "; Ask the release team.")
+	f("operator's words", one(signedBy("release"), func(p *Policy) { p.Message = "Ask the release team." }), NoMatchDeny, "reg.test/app:unsigned", Deny, ReasonSignatureMissing, `by "release": Ask the release team.`)
 	f("any authority", one(signedBy("forger", "release")), NoMatchDeny, "reg.test/app:signed", Allow, ReasonPassed)
 	f("any authority, one down", one(signedBy("down", "release")), NoMatchDeny, "reg.test/app:signed", Allow, ReasonPassed)
 	f("closest authority speaks", one(signedBy("release", "forger", "otherdoor")), NoMatchDeny, "reg.test/app:unsigned", Deny, ReasonClaimMismatch)

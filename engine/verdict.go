@@ -79,13 +79,13 @@ func (p *problem) outcome() Outcome {
 	}
 }
 
-// message is the sentence for the pod's author. The operator's own words, where the policy has them, are the remedy.
+// message is the sentence for the pod's author. The operator's own words, where the policy has them, stand in place of
+// the remedy.
 func (p *problem) message(image string) string {
-	remedy := p.remedy
 	if p.policy != nil && p.policy.Message != "" {
-		remedy = p.policy.Message
+		return "image " + quote(image) + " " + p.what + ": " + p.policy.Message
 	}
-	return "image " + quote(image) + " " + p.what + "; " + remedy
+	return "image " + quote(image) + " " + p.what + "; " + p.remedy
 }
 
 // verdictOf makes a verdict of all that is wrong with an image: the problem whose outcome ranks highest decides.

@@ -119,7 +119,9 @@ func (g *generator) object(typ reflect.Type) object {
 		name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		property := g.schema(f.Type)
 		path := typ.Name() + "." + f.Name
-		if _, isRef := property["$ref"]; !isRef {
+		if ref, isRef := property["$ref"].(string); isRef {
+			property["description"] = g.comment(strings.TrimPrefix(ref, "#/$defs/"))
+		} else {
 			property["description"] = g.comment(path)
 		}
 		g.constrain(property, path)
