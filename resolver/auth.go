@@ -72,7 +72,7 @@ func (r *Resolver) answer(ctx context.Context, e endpoint, repository string, c 
 		return &grant{challenge: c}, maxGrantTTL, nil
 	})
 	if err != nil {
-		return nil, e.asFailure(err)
+		return nil, asFailure(e.host, err)
 	}
 	g, _, err := r.fulfil(ctx, e, repository, c)
 	return g, err
@@ -91,7 +91,7 @@ func (r *Resolver) fulfil(ctx context.Context, e endpoint, repository string, c 
 		loaded, err := r.grants.Do(ctx, grantKey{e.host, repository, generation},
 			func(ctx context.Context) (*grant, time.Duration, error) { return r.fetchToken(ctx, e, repository, c) })
 		if err != nil {
-			return nil, false, e.asFailure(err)
+			return nil, false, asFailure(e.host, err)
 		}
 		if !loaded.Value.rejected.Load() {
 			return loaded.Value, loaded.How != cache.Hit, nil

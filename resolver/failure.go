@@ -63,8 +63,13 @@ func errorCodes(body []byte) string {
 	return codes.String()
 }
 
+func invalidReference(err error) *engine.Failure {
+	return &engine.Failure{Reason: engine.ReasonInvalidReference, Public: "the image reference is not valid", Err: err}
+}
+
 // asFailure types what came out of a joined load.
-func (e endpoint) asFailure(err error) *engine.Failure {
+func asFailure(host string, err error) *engine.Failure {
+	e := endpoint{host: host}
 	var f *engine.Failure
 	switch {
 	case errors.As(err, &f):

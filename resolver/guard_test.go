@@ -314,6 +314,10 @@ func TestUnusableReferences(t *testing.T) {
 	} {
 		_, err := r.Manifest(wait(t), bad)
 		wantFailure(t, err, engine.ReasonInvalidReference, "not valid")
+		if bad.Digest == "" {
+			_, err = r.Resolve(wait(t), bad)
+			wantFailure(t, err, engine.ReasonInvalidReference, "not valid")
+		}
 	}
 	if calls.Load() != 0 {
 		t.Errorf("%d requests", calls.Load())

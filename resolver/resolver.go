@@ -133,25 +133,38 @@ func (r *Resolver) Resolve(ctx context.Context, ref engine.Reference) (engine.Re
 	if ref.Digest != "" {
 		return engine.Resolution{Digest: ref.Digest, TTL: r.tagTTL}, nil
 	}
-	e, ref, err := r.endpoint(ref)
-	if err != nil {
-		return engine.Resolution{}, err
-	}
-	loaded, err := r.tags.Do(ctx, ref.String(), func(ctx context.Context) (engine.Digest, time.Duration, error) {
+	// The key shares no memory with ref, and what is loaded for it is read from the key alone: a load may outlive
+	// its first caller.
+	host := canonicalHost(ref.Registry)
+	key := host + "/" + ref.Repository + ":" + ref.Tag
+	loaded, err := r.tags.Do(ctx, key, func(ctx context.Context) (engine.Digest, time.Duration, error) {
 		ctx, span := trace.SpanFromContext(ctx).TracerProvider().Tracer(tracerName).Start(ctx, "resolve")
-		m, err := r.fetchManifest(ctx, e, ref)
-		endResolve(span, ref, err)
-		return m.Digest, r.tagTTL, err
+		d, err := r.resolve(ctx, key)
+		endResolve(span, key, err)
+		return d, r.tagTTL, err
 	})
 	if err != nil {
-		return engine.Resolution{}, e.asFailure(err)
+		return engine.Resolution{}, asFailure(host, err)
 	}
 	return engine.Resolution{Digest: loaded.Value, TTL: max(loaded.TTL, 1)}, nil
 }
 
-func endResolve(span trace.Span, ref engine.Reference, err error) {
+func (r *Resolver) resolve(ctx context.Context, image string) (engine.Digest, error) {
+	ref, err := engine.ParseReference(image)
+	if err != nil || ref.String() != image {
+		return "", invalidReference(err)
+	}
+	e, ref, err := r.endpoint(ref)
+	if err != nil {
+		return "", err
+	}
+	m, err := r.fetchManifest(ctx, e, ref)
+	return m.Digest, err
+}
+
+func endResolve(span trace.Span, image string, err error) {
 	if span.IsRecording() {
-		span.SetAttributes(attribute.String("sluice.image", ref.String()))
+		span.SetAttributes(attribute.String("sluice.image", image))
 		var f *engine.Failure
 		if errors.As(err, &f) {
 			span.SetStatus(codes.Error, f.Reason.String())
@@ -248,9 +261,7 @@ func (r *Resolver) endpoint(ref engine.Reference) (endpoint, engine.Reference, e
 	}
 	own, err := engine.ParseReference(ref.String())
 	if err != nil || own.Name() != ref.Name() || own.Tag != ref.Tag {
-		return endpoint{}, ref, &engine.Failure{
-			Reason: engine.ReasonInvalidReference, Public: "the image reference is not valid", Err: err,
-		}
+		return endpoint{}, ref, invalidReference(err)
 	}
 	for _, reg := range r.registries {
 		if reg.host.match(own.Registry) {

@@ -140,6 +140,17 @@ func WrongBody() Fault {
 	})
 }
 
+// Substitute is WrongBody without the header that would give it away: only hashing shows it.
+func Substitute() Fault {
+	wrong := WrongBody()
+	return func(next http.Handler) http.Handler {
+		return wrong(altered(func(w http.ResponseWriter, _ *http.Request, c *capture) {
+			c.header.Del("Docker-Content-Digest")
+			c.writeAll(w)
+		})(next))
+	}
+}
+
 // ContentType sends the true body under another media type.
 func ContentType(mediaType string) Fault {
 	return altered(func(w http.ResponseWriter, _ *http.Request, c *capture) {

@@ -220,6 +220,9 @@ func TestFaults(t *testing.T) {
 	f("wrong body", WrongBody(), func(_ *http.Response, b []byte, _ error) bool {
 		return !bytes.Equal(b, whole) && json.Valid(b)
 	})
+	f("substitute", Substitute(), func(resp *http.Response, b []byte, _ error) bool {
+		return !bytes.Equal(b, whole) && json.Valid(b) && resp.Header.Get("Docker-Content-Digest") == ""
+	})
 	f("oversize", Oversize(1<<20, false, nil), func(resp *http.Response, b []byte, _ error) bool {
 		return len(b) == 1<<20 && resp.ContentLength == -1
 	})
