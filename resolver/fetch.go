@@ -191,7 +191,7 @@ func (r *Resolver) exchange(ctx context.Context, e endpoint, a ask, u *url.URL) 
 	}
 	resp, err := guard{e, a.where, e.transport}.RoundTrip(req)
 	if err != nil {
-		f, again = e.transportFailure(parent, err)
+		f, again = e.transportFailure(parent, a, err)
 		return reply{}, again, f
 	}
 	defer r.release(e, resp)
@@ -208,7 +208,7 @@ func (r *Resolver) exchange(ctx context.Context, e endpoint, a ask, u *url.URL) 
 	case errors.Is(err, errOversize):
 		return rep, false, e.oversize(a)
 	case err != nil:
-		f, again = e.transportFailure(parent, err)
+		f, again = e.transportFailure(parent, a, err)
 		return rep, again, f
 	case a.check != nil:
 		return rep, false, a.check(&rep)
@@ -242,9 +242,12 @@ func (e endpoint) oversize(a ask) *engine.Failure {
 
 // transportFailure types the error of a request that got no whole answer. parent is the context without the
 // timeout of this one request.
-func (e endpoint) transportFailure(parent context.Context, err error) (f *engine.Failure, again bool) {
+func (e endpoint) transportFailure(parent context.Context, a ask, err error) (f *engine.Failure, again bool) {
 	if errors.As(err, &f) { // the guard's
 		return f, false
+	}
+	if _, secret, ok := strings.Cut(a.authorization, " "); ok && strings.Contains(err.Error(), secret) {
+		err = errors.New("an answer that is no HTTP and repeats the credentials") // net/http quotes such lines
 	}
 	var netErr net.Error
 	var certificate *tls.CertificateVerificationError
@@ -301,8 +304,7 @@ func endSpan(span trace.Span, u *url.URL, status int, o outcome) {
 	if span.IsRecording() {
 		span.SetAttributes(
 			attribute.String("http.request.method", http.MethodGet),
-			attribute.String("server.address", u.Hostname()),
-			attribute.String("server.port", u.Port()),
+			attribute.String("server.address", u.Host),
 			attribute.Int("http.response.status_code", status),
 			attribute.String("sluice.outcome", o.String()),
 		)

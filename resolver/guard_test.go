@@ -247,6 +247,61 @@ func TestCredentialsAreForOneHost(t *testing.T) {
 	}
 }
 
+func TestEchoedCredentialsAreNotLogged(t *testing.T) {
+	t.Parallel()
+	reg := startRegistry(t, registrytest.Options{Auth: registrytest.BasicAuth, Username: "robot", Password: secretWord})
+	push(t, reg, "app:1")
+	var secret atomic.Pointer[string]
+	reg.SetFault(registrytest.ManifestByTag, registrytest.Hook(func(w http.ResponseWriter, r *http.Request) bool {
+		authorization := r.Header.Get("Authorization")
+		if authorization == "" {
+			return false
+		}
+		_, word, _ := strings.Cut(authorization, " ")
+		secret.Store(&word)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return true
+		}
+		_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\n" + word + "\r\n\r\n"))
+		_ = conn.Close()
+		return true
+	}))
+	r := newTest(t, nil, Config{Registries: []Registry{{
+		Host: reg.Host(), PlainHTTP: true, UsernameFile: writeFile(t, "robot"), PasswordFile: writeFile(t, secretWord),
+	}}})
+	_, err := r.Resolve(wait(t), ref(t, "%s/app:1", reg.Host()))
+	if secret.Load() == nil {
+		t.Fatal("the registry got no credentials")
+	}
+	wantFailure(t, err, engine.ReasonRegistryUnavailable, "could not be reached", *secret.Load(), secretWord)
+}
+
+func TestDockerHubIsOneRegistry(t *testing.T) {
+	t.Parallel()
+	names := []string{"index.docker.io", "auth.docker.io"}
+	hub := startRegistry(t, registrytest.Options{
+		TLS: true, Names: names, Auth: registrytest.BearerAuth, Realm: "https://auth.docker.io/token?client=x",
+	})
+	want := push(t, hub, "library/nginx:1")
+	for _, host := range []string{"docker.io", "index.docker.io", "registry-1.docker.io"} {
+		var n network
+		for _, name := range names {
+			n.add(name+":443", hub)
+		}
+		r := newTest(t, &n, Config{Registries: []Registry{{Host: host, CAFile: caFile(t, hub)}}})
+		for _, image := range []string{"nginx:1", "docker.io/nginx:1", "registry-1.docker.io/library/nginx:1"} {
+			if got, err := r.Resolve(wait(t), ref(t, "%s", image)); err != nil || got.Digest != want {
+				t.Errorf("%s by %s: %+v, %v", image, host, got, err)
+			}
+		}
+		if !n.wasDialled("auth.docker.io:443") {
+			t.Errorf("%s: connections to %q", host, n.dialled)
+		}
+	}
+}
+
 func TestNoFallbackToPlainHTTP(t *testing.T) {
 	t.Parallel()
 	reg := startRegistry(t, registrytest.Options{}) // on localhost, where ggcr would try http
