@@ -39,7 +39,7 @@ func fingerprint(p *engine.Policy, namespaces []string) [32]byte {
 		}
 	}
 	w.list(int(p.Mode))
-	
+	w.list(int(p.OnError))
 	w.list(int(p.AllowTTL))
 	w.list(int(p.DenyTTL))
 	w.text(p.Message)
