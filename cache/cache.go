@@ -96,7 +96,7 @@ const (
 	sampleEvery = 32
 	guess       = 1 << 16 // of how many entries there will be, where Cost counts something else
 	closedEpoch = math.MaxUint64
-	linger      = time.Second // how long ristretto keeps an entry beyond its end: longer than any Set is queued
+	linger      = time.Second                // how long ristretto keeps an entry beyond its end: longer than any Set is queued
 	forEver     = 100 * 365 * 24 * time.Hour // the longest lifetime: what time.Time's arithmetic can still carry
 )
 

@@ -166,6 +166,13 @@ func TestSecondSetIsNotLost(t *testing.T) {
 		c.fill(key, "deny", time.Hour)
 	}
 	c.second.Wait()
+	for key := range rounds {
+		hash := c.hashOf(key)
+		held, ok := c.second.Get(hash)
+		if e := c.first.find(hash, key); !ok || e != nil && e != held {
+			t.Fatalf("key %d: the levels hold two cells, and an eviction frees but one", key)
+		}
+	}
 	c.first.clear()
 	for key := range rounds {
 		if v, _ := c.Get(key, c.Now()); v != "deny" {
@@ -249,6 +256,27 @@ func TestInvalidate(t *testing.T) {
 	})
 }
 
+// What is hit comes into the first level, and stays when newcomers want its place.
+func TestHitsSettle(t *testing.T) {
+	t.Parallel()
+	c, err := New(Options[int, int]{MaxCost: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for key := 1; key <= 2; key++ {
+		c.fill(key, key, time.Hour)
+	}
+	c.second.Wait()
+	c.forget(2)
+	for range 1000 {
+		c.Get(2, c.Now())
+	}
+	if e := c.first.slots[settled].Load(); e == nil || e.key != 2 {
+		t.Errorf("after a thousand hits another key has the better place: %+v", e)
+	}
+}
+
 func TestSlotNeverGoesBack(t *testing.T) {
 	t.Parallel()
 	var s slot[int]
@@ -278,6 +306,9 @@ func TestClose(t *testing.T) {
 		c.Invalidate()
 		if _, ok := c.Get("k", c.Now()); ok {
 			t.Error("Get hits after Close")
+		}
+		if c.epoch.Load() != closedEpoch {
+			t.Error("an epoch has begun after Close")
 		}
 		close(release)
 		if got := <-flying; got.Value != "v" || got.err != nil {

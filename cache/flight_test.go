@@ -123,6 +123,30 @@ func TestOneLoadWhateverTheMoment(t *testing.T) {
 	}
 }
 
+// between is a context that does something when Do, having found nothing, asks whether it may go on.
+type between struct {
+	context.Context
+	do func()
+}
+
+func (b between) Err() error {
+	b.do()
+	return b.Context.Err()
+}
+
+// What another load has stored since the look-up is found, and not loaded again.
+func TestStoredSinceTheLookUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, Options[string, string]{})
+		defer c.Close()
+		ctx := between{t.Context(), func() { c.fill("k", "v", time.Hour) }}
+		if got := <-begin(ctx, c, "k", returns("again", time.Hour)); got.Value != "v" || got.How != Hit || got.TTL != time.Hour {
+			t.Errorf("%+v, want what was stored", got)
+		}
+	})
+}
+
 func TestLastWaiterCancels(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -219,6 +243,7 @@ func TestWhatIsNotStored(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := open(t, Options[string, string]{})
 			defer c.Close()
+			time.Sleep(time.Minute)
 			release := make(chan struct{})
 			slow := func(ctx context.Context) (string, time.Duration, error) { <-release; return load(ctx) }
 			a, b := begin(t.Context(), c, "k", slow), begin(t.Context(), c, "k", slow)
@@ -228,7 +253,7 @@ func TestWhatIsNotStored(t *testing.T) {
 					t.Errorf("%s: got %+v", name, got)
 				}
 			}
-			if _, ok := c.Get("k", c.Now()); ok {
+			if _, ok := c.Get("k", c.Now()); ok || c.Stats().Stored != 0 {
 				t.Errorf("%s: stored", name)
 			}
 			if got := <-begin(t.Context(), c, "k", returns("next", time.Hour)); got.How != Missed || got.Value != "next" {
