@@ -96,6 +96,9 @@ func (f *checkFlags) request(images []string, stdin io.Reader) (*engine.Request,
 	if review.Kind != "ImageReview" {
 		return nil, invalid(fmt.Errorf("%s is no ImageReview but of kind %q", f.review, review.Kind))
 	}
+	if len(review.Images) == 0 {
+		return nil, invalid(fmt.Errorf("%s names no container", f.review))
+	}
 	return &engine.Request{Namespace: review.Namespace, Images: review.Images}, nil
 }
 
