@@ -31,6 +31,7 @@ func TestFingerprintChanges(t *testing.T) {
 			{"team: a", "team: ''"},
 			{"{env: prod, team: a}", "{env: prod}"},
 			{"    annotations: {env: prod, team: a}\n", ""},
+			{"env: prod", "envp: rod"},
 			{"env: prod, team: a", "env: prodteama"},
 		},
 		"spec.mode":           {{"mode: warn", "mode: enforce"}},
