@@ -43,8 +43,11 @@ func seeds() []string {
 	} {
 		all = append(all, image(inside), `{"x":"`+inside+`","kind":"`+inside+`"}`, `{"kind`+inside+`":"a","kind":"b"}`)
 	}
-	for i := range recorded { // cut off anywhere
-		all = append(all, recorded[:i])
+	escaped := image(`\n\u003c\ud83d\ude00`)
+	for _, whole := range []string{recorded, escaped, `{"x":[-1.5e+3,true,false,null,{}]}`} { // cut off anywhere
+		for i := range whole {
+			all = append(all, whole[:i])
+		}
 	}
 	return all
 }

@@ -65,7 +65,7 @@ func TestAppendEscaped(t *testing.T) {
 		}
 	}
 	for c := range rune(utf8.MaxRune + 1) { // and every character
-		if c < 0x3000 || c > 0xd700 && c < 0xe010 || c > 0xffe0 && c < 0x10100 || c%997 == 0 {
+		if c < 0x2100 || c > 0xd700 && c < 0xe010 || c > 0xffe0 && c < 0x10100 || c%9973 == 0 {
 			checkEscaped(t, []byte("xxxxx"+string(c)+"y"))
 		}
 	}

@@ -26,21 +26,13 @@ func (r *Review) unquote(s []byte) ([]byte, bool) {
 			}
 			char := hex4(s[i:])
 			i += 4
-			if utf16.IsSurrogate(char) {
-				high := char
-				char = utf8.RuneError
-				if len(s)-i >= 6 && s[i] == '\\' && s[i+1] == 'u' {
-					if pair := utf16.DecodeRune(high, hex4(s[i+2:])); pair != utf8.RuneError {
-						char = pair
-						i += 6
-					}
+			if utf16.IsSurrogate(char) && len(s)-i >= len(`\u0000`) && s[i] == '\\' && s[i+1] == 'u' {
+				if pair := utf16.DecodeRune(char, hex4(s[i+2:])); pair != utf8.RuneError {
+					char = pair
+					i += len(`\u0000`)
 				}
 			}
-			if char < utf8.RuneSelf {
-				dst = append(dst, byte(char))
-			} else {
-				dst = utf8.AppendRune(dst, char)
-			}
+			dst = utf8.AppendRune(dst, char) // U+FFFD for half a pair
 		case c < utf8.RuneSelf:
 			start := i
 			for i++; i < len(s) && s[i] != '\\' && s[i] < utf8.RuneSelf; {
