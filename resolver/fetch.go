@@ -185,6 +185,7 @@ func (r *Resolver) exchange(ctx context.Context, e endpoint, a ask, u *url.URL) 
 	req := (&http.Request{
 		Method: http.MethodGet, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{"User-Agent": {r.userAgent}, "Accept": {a.accept}},
+		Close:  r.closed.Load(), // nobody would ever use the connection again
 	}).WithContext(ctx)
 	if a.authorization != "" {
 		req.Header.Set("Authorization", a.authorization)
@@ -194,7 +195,7 @@ func (r *Resolver) exchange(ctx context.Context, e endpoint, a ask, u *url.URL) 
 		f, again = e.transportFailure(parent, a, err)
 		return reply{}, again, f
 	}
-	defer r.release(e, resp)
+	defer resp.Body.Close()
 	rep = reply{status: resp.StatusCode, header: resp.Header}
 	if resp.StatusCode != http.StatusOK {
 		rep.body, _ = readAtMost(resp.Body, maxErrorBody) // only its codes are wanted, and only for the log
@@ -214,14 +215,6 @@ func (r *Resolver) exchange(ctx context.Context, e endpoint, a ask, u *url.URL) 
 		return rep, false, a.check(&rep)
 	}
 	return rep, false, nil
-}
-
-// release gives the connection back, and lets it go if nobody will ever use it again.
-func (r *Resolver) release(e endpoint, resp *http.Response) {
-	_ = resp.Body.Close()
-	if r.closed.Load() {
-		e.transport.CloseIdleConnections()
-	}
 }
 
 func (e endpoint) checkHead(a ask, resp *http.Response) *engine.Failure {

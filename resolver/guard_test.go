@@ -128,6 +128,9 @@ func TestRedirects(t *testing.T) {
 				} else if requests != 2 {
 					t.Errorf("%d requests to the other host", requests)
 				}
+				if n := c.registry.Counts().Blob; n > 2+maxRedirects {
+					t.Errorf("%d requests for one blob", n)
+				}
 				for _, authorization := range c.seen {
 					if authorization != "" {
 						t.Errorf("the other host got %q", authorization)
@@ -358,6 +361,8 @@ func TestUnusableReferences(t *testing.T) {
 		{},
 		{Registry: reg.Host()},
 		{Registry: reg.Host(), Repository: "app"},
+		{Registry: "internal", Repository: "app", Tag: "1"}, // would be read as Docker Hub's internal/app
+		{Registry: reg.Host(), Repository: "app", Tag: "1@" + string(digestOf(nil))},
 		{Registry: reg.Host(), Repository: "a/../b", Tag: "1"},
 		{Registry: reg.Host(), Repository: "../b", Tag: "1"},
 		{Registry: reg.Host(), Repository: "A", Tag: "1"},

@@ -116,8 +116,8 @@ func newRegistry(c Registry, dial dialFunc) (*registry, error) {
 	return reg, err
 }
 
-// Close forgets everything and lets idle connections go. Work under way ends as usual, and later calls still get
-// their answers, each on a connection of its own.
+// Close forgets everything and lets idle connections go. Work under way ends as usual, and its connections end with
+// it, or for HTTP/2 after 90 s; later calls still get their answers, each on a connection of its own.
 func (r *Resolver) Close() {
 	r.closed.Store(true)
 	r.tags.Close()
@@ -151,7 +151,7 @@ func (r *Resolver) Resolve(ctx context.Context, ref engine.Reference) (engine.Re
 
 func (r *Resolver) resolve(ctx context.Context, image string) (engine.Digest, error) {
 	ref, err := engine.ParseReference(image)
-	if err != nil || ref.String() != image {
+	if err != nil || ref.Digest != "" || ref.String() != image {
 		return "", invalidReference(err)
 	}
 	e, ref, err := r.endpoint(ref)
