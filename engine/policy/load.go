@@ -34,8 +34,8 @@ const attempts = 3
 //
 // The result is of one moment: if a file changes during the load, it starts again, a few times.
 //
-// To find out whether to reload, call Load again and compare Hash: it takes about a millisecond a policy, and sees
-// files that are new in a directory.
+// To find out whether to reload, call Load again and compare Hash: it takes a few milliseconds a policy at most, and
+// sees files that are new in a directory.
 func Load(paths []string, opts Options) (*Set, error) {
 	for range attempts {
 		l := loader{read: opts.ReadFile, contents: map[string]content{}}
