@@ -1,0 +1,88 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// The programs that deploy/e2e/run puts in place.
+const tools = "../../.cache/e2e/bin"
+
+var programs = struct{ sluice, cosign, registry string }{
+	tool("sluice"), tool("cosign"), tool("docker-registry"),
+}
+
+func tool(name string) string {
+	path, err := filepath.Abs(filepath.Join(tools, name))
+	if err != nil {
+		return name
+	}
+	return path
+}
+
+// shared is what all tests use and none changes: a registry, of which each test has repositories of its own, and keys.
+var shared struct {
+	dir      string
+	registry *registry
+}
+
+func TestMain(m *testing.M) {
+	os.Exit(main(m))
+}
+
+func main(m *testing.M) int {
+	for _, p := range []string{programs.sluice, programs.cosign, programs.registry} {
+		if _, err := os.Stat(p); err != nil {
+			fmt.Fprintf(os.Stderr, "e2e: %v\ne2e: deploy/e2e/run puts it there, and runs this suite\n", err)
+			return 2
+		}
+	}
+	dir, err := os.MkdirTemp("", "sluice-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 2
+	}
+	defer os.RemoveAll(dir)
+	shared.dir = dir
+	port, err := reservePort()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 2
+	}
+	defer port.release()
+	shared.registry, err = startRegistry(filepath.Join(dir, "registry"), port.addr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 2
+	}
+	defer shared.registry.process.kill()
+	return m.Run()
+}
+
+// patience is how long anything may take that has no limit of its own: two busy cores are slow.
+const patience = 15 * time.Second
+
+// eventually polls until what returns nil, and fails the test if it does not within patience.
+func eventually(t testing.TB, what func() error) {
+	t.Helper()
+	var err error
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
+		if err = what(); err == nil {
+			return
+		}
+	}
+	t.Fatalf("after %s: %v", patience, err)
+}
+
+// must is for what is no test of sluice and has to work.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
