@@ -175,18 +175,21 @@ func (c *Config) check(doc *strictyaml.Document) error {
 	if c.Limits.MaxBody > 0 && c.Limits.MaxBodiesInFlight > 0 && c.Limits.MaxBodiesInFlight < c.Limits.MaxBody {
 		wrong("$.limits.maxBodiesInFlight", "it must have room for one body of maxBody")
 	}
-	for path, n := range map[string]int64{
-		"$.limits.maxChecks": int64(c.Limits.MaxChecks), "$.limits.maxWaiting": int64(c.Limits.MaxWaiting),
-		"$.cache.verdicts": c.Cache.Verdicts, "$.cache.tags": c.Cache.Tags, "$.cache.signatures": c.Cache.Signatures,
-		"$.cache.tagTTL": int64(c.Cache.TagTTL), "$.cache.signatureTTL": int64(c.Cache.SignatureTTL),
+	for _, p := range []struct {
+		path string
+		n    int64
+	}{
+		{"$.limits.maxChecks", int64(c.Limits.MaxChecks)}, {"$.limits.maxWaiting", int64(c.Limits.MaxWaiting)},
+		{"$.cache.verdicts", c.Cache.Verdicts}, {"$.cache.tags", c.Cache.Tags}, {"$.cache.signatures", c.Cache.Signatures},
+		{"$.cache.tagTTL", int64(c.Cache.TagTTL)}, {"$.cache.signatureTTL", int64(c.Cache.SignatureTTL)},
 	} {
-		if n < 0 {
-			wrong(path, "it can't be negative")
+		if p.n < 0 {
+			wrong(p.path, "it can't be negative")
 		}
 	}
 	seen := make(map[string]bool)
 	for i, r := range c.Registries {
-		at := fmt.Sprintf("$.registries[%d]", i)
+		at, before := fmt.Sprintf("$.registries[%d]", i), len(errs)
 		switch {
 		case r.Host == "":
 			wrong(at, "a registry needs a host")
@@ -200,6 +203,9 @@ func (c *Config) check(doc *strictyaml.Document) error {
 		if r.UsernameFile != "" && r.DockerConfigFile != "" {
 			wrong(at+".dockerConfigFile", "credentials come from a docker config file or from usernameFile and passwordFile, not from both")
 		}
+		if r.PlainHTTP && r.CAFile != "" {
+			wrong(at+".caFile", "without TLS (plainHTTP) there is no certificate to trust")
+		}
 		if r.Timeout < 0 || r.Timeout > most {
 			wrong(at+".timeout", "%s is not between 0 and %s", r.Timeout, most)
 		}
@@ -209,8 +215,15 @@ func (c *Config) check(doc *strictyaml.Document) error {
 		if r.Retries != nil && (*r.Retries < 0 || *r.Retries > 10) {
 			wrong(at+".retries", "%d is not between 0 and 10", *r.Retries)
 		}
-		if alone, err := resolver.New(resolver.Config{Registries: []resolver.Registry{c.registry(r)}, MaxTags: 1}); err != nil {
-			wrong(at, "%s", err)
+		if len(errs) > before {
+			continue
+		}
+		// Without the files it names: what is wrong with those is no mistake of this document, and must not keep its
+		// policies from being reloaded.
+		form := c.registry(r)
+		form.CAFile, form.DockerConfigFile, form.UsernameFile, form.PasswordFile = "", "", "", ""
+		if alone, err := resolver.New(resolver.Config{Registries: []resolver.Registry{form}, MaxTags: 1}); err != nil {
+			wrong(at, "%s", cmp.Or(errors.Unwrap(err), err)) // without the registry's number, which is another here
 		} else {
 			alone.Close()
 		}

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -56,15 +59,27 @@ overwritten without --force.`,
 			o.CA = ca
 		}
 		bundle, err := deploy.Render(o)
+		var option *deploy.OptionError
+		if errors.As(err, &option) {
+			option.Option = cmp.Or(optionFlags[option.Option], option.Option)
+		}
 		if err != nil {
 			return invalid(err)
 		}
-		if err := bundle.Write(out, force); err != nil {
+		if err := bundle.Write(out, force); errors.Is(err, fs.ErrExist) {
+			return invalid(err, "--force overwrites them")
+		} else if err != nil {
 			return invalid(err)
 		}
 		return bundle.WriteInstructions(cmd.OutOrStdout(), out)
 	}
 	return cmd
+}
+
+// optionFlags are the flags behind the fields of [deploy.Options], by which people know them.
+var optionFlags = map[string]string{
+	"Server": "--server", "Mount": "--mount", "Hosts": "--host", "ClientName": "--client-name",
+	"AllowTTL": "--allow-ttl", "DenyTTL": "--deny-ttl", "RetryBackoff": "--retry-backoff",
 }
 
 func loadCA(certFile, keyFile string) (*pki.CA, error) {
