@@ -42,7 +42,10 @@ func ParseImageGlob(pattern string) (Glob, error) {
 		return Glob{}, errors.New("write * (stops at /) or ** (does not)")
 	}
 	first, rest, slash := strings.Cut(pattern, "/")
-	if tagAt := strings.LastIndexByte(pattern, ':'); tagAt > strings.LastIndexByte(pattern, '/') && (slash || !isPort(pattern[tagAt+1:])) {
+	// A lone name with a number behind the colon is a registry with its port only if it can be a registry at all.
+	mayBeRegistry := strings.ContainsRune(first, '.') || strings.HasPrefix(first, "localhost:")
+	if tagAt := strings.LastIndexByte(pattern, ':'); tagAt > strings.LastIndexByte(pattern, '/') &&
+		(slash || !mayBeRegistry || !isPort(pattern[tagAt+1:])) {
 		return Glob{}, errors.New("a glob is matched against registry and repository, so one with a tag matches nothing; use tags.deny for tags")
 	}
 	full := pattern
