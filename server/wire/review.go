@@ -82,7 +82,8 @@ func (r *Review) Reset() {
 // field of another type is an error, a second spec is laid over the first, bytes that are not UTF-8 and halves of
 // surrogate pairs become U+FFFD. There are three differences. Names match in exact case only. The document must be an
 // object. And a second containers replaces the first as a whole, where encoding/json lets fields of the first shine
-// through.
+// through. Beyond [MaxImages] containers, and beyond 1 MiB of strings that bytes which are not UTF-8 have made longer,
+// the body is refused.
 func (r *Review) Decode(body []byte) error {
 	r.Reset()
 	if r.document(body) < 0 {
