@@ -77,7 +77,7 @@ func TestRestartUnderLoad(t *testing.T) {
 		next.run(t)
 		progress()
 		drained := make(chan error, 1)
-		go func() { drained <- last.Shutdown(context.Background(), 20*time.Millisecond) }()
+		go func() { drained <- last.Shutdown(soon(t), 20*time.Millisecond) }()
 		progress()
 		if err := <-drained; err != nil {
 			t.Errorf("drain: %v", err)
@@ -102,6 +102,13 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+// soon is a context for what ends by itself, and not by its context.
+func soon(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // TestDrainFinishesReviews lets a review be decided after the drain has begun.
 func TestDrainFinishesReviews(t *testing.T) {
 	t.Parallel()
@@ -111,11 +118,11 @@ func TestDrainFinishesReviews(t *testing.T) {
 			close(began)
 			<-finish
 			res.Outcome = engine.Allow
-		}})
+		}}, func(_ *fixture, c *Config) { c.IdleGrace = time.Hour })
 		drained := make(chan error, 1)
 		go func() {
 			<-began
-			go func() { drained <- f.Drain(context.Background()) }()
+			go func() { drained <- f.Drain(soon(t)) }()
 			eventually(t, "the port left", f.closing.Load)
 			if c, err := net.Dial("tcp", f.Addr().String()); err == nil {
 				t.Error("the port is open")
@@ -161,7 +168,7 @@ func TestDrainIdleH1(t *testing.T) {
 		t.Error("Connection: close before the drain")
 	}
 	drained := make(chan error, 1)
-	go func() { drained <- f.Drain(context.Background()) }()
+	go func() { drained <- f.Drain(soon(t)) }()
 	eventually(t, "closing", f.closing.Load)
 	if resp := send(); !resp.Close {
 		t.Error("no Connection: close during the drain")
@@ -179,7 +186,7 @@ func TestDrainEnds(t *testing.T) {
 		f := start(t, allowAll(), func(_ *fixture, c *Config) { c.IdleGrace = time.Millisecond })
 		f.rawDial(t, "http/1.1")
 		f.rawDial(t, "h2")
-		if err := f.Drain(context.Background()); err != nil {
+		if err := f.Drain(soon(t)); err != nil {
 			t.Error(err)
 		}
 	})
@@ -201,7 +208,7 @@ func TestDrainEnds(t *testing.T) {
 	t.Run("before listening", func(t *testing.T) {
 		t.Parallel()
 		f := prepare(t, allowAll())
-		if err := f.Drain(context.Background()); err != nil {
+		if err := f.Drain(soon(t)); err != nil {
 			t.Error(err)
 		}
 		if err := f.Listen(); err == nil {
@@ -214,7 +221,7 @@ func TestDrainEnds(t *testing.T) {
 		if err := f.Listen(); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Shutdown(context.Background(), 0); err != nil {
+		if err := f.Shutdown(soon(t), 0); err != nil {
 			t.Error(err)
 		}
 		if err := f.Serve(context.Background()); err == nil {

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -273,7 +274,8 @@ func reviewOf(images ...string) string {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		fmt.Fprintf(&b, `{"image":%q}`, image)
+		quoted, _ := json.Marshal(image)
+		fmt.Fprintf(&b, `{"image":%s}`, quoted)
 	}
 	b.WriteString(`],"namespace":"default"},"status":{"allowed":false}}` + "\n")
 	return b.String()

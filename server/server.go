@@ -201,7 +201,6 @@ var refusals = [numRefusals]struct {
 	name, word, message string
 	code                int
 }{
-	admitted:      {name: "none"},
 	refusedPath:   {"not_found", "NotFound", "there is nothing here; reviews are taken at /v1/imagereview", 404},
 	refusedMethod: {"method_not_allowed", "MethodNotAllowed", "reviews are sent with POST", 405},
 	refusedCaller: {"unauthorized", "Unauthorized", "neither a client certificate nor a valid bearer token was presented", 401},

@@ -149,7 +149,7 @@ func (s *Server) Stats() Stats {
 	for u := range numUnusable {
 		st.Unusable[u.String()] = sum(c, func(p *stripe) *atomic.Uint64 { return &p.unusable[u] })
 	}
-	for r := range numRefusals {
+	for r := admitted + 1; r < numRefusals; r++ {
 		st.Refused[r.String()] = c.refused[r].Load()
 	}
 	for p := range numProtocols {

@@ -1,0 +1,153 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+)
+
+// BenchmarkHit goes from request bytes to reply bytes.
+func BenchmarkHit(b *testing.B) {
+	for name, decider := range map[string]Decider{"engine": newEngine(b), "stub": allowAll()} {
+		b.Run(name, func(b *testing.B) {
+			f := prepare(b, decider)
+			body := []byte(reviewOf("good.example/a:1", "good.example/b:2"))
+			warm := f.door.acquire()
+			f.receive(warm, bytes.NewReader(body), int64(len(body)))
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				reader := bytes.NewReader(nil)
+				for pb.Next() {
+					x := f.door.acquire()
+					reader.Reset(body)
+					f.receive(x, reader, int64(len(body)))
+					f.door.release(x)
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkDenial is a hit that is written down.
+func BenchmarkDenial(b *testing.B) {
+	f := prepare(b, newEngine(b))
+	body := []byte(reviewOf("good.example/a:1", "bad.example/b:2"))
+	reader := bytes.NewReader(nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		x := f.door.acquire()
+		reader.Reset(body)
+		f.receive(x, reader, int64(len(body)))
+		f.door.release(x)
+		f.records.all.Reset()
+	}
+}
+
+// BenchmarkH1 keeps connections and costs the client as little as can be: the difference to another figure is ours.
+func BenchmarkH1(b *testing.B) {
+	f := start(b, newEngine(b))
+	body := reviewOf("good.example/a:1", "good.example/b:2")
+	raw := fmt.Appendf(nil, "POST /?timeout=30s HTTP/1.1\r\nHost: x\r\nUser-Agent: Go-http-client/1.1\r\nAccept: application/json, */*\r\n"+
+		"Content-Type: application/json\r\nAccept-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	b.ReportAllocs()
+	b.SetParallelism(8)
+	b.RunParallel(func(pb *testing.PB) {
+		c := f.rawDial(b, "http/1.1")
+		br := bufio.NewReader(c)
+		for pb.Next() {
+			if _, err := c.Write(raw); err != nil {
+				b.Error(err)
+				return
+			}
+			length := 0
+			for {
+				line, err := br.ReadSlice('\n')
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				if n, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
+					_, _ = fmt.Sscan(string(n), &length)
+				}
+				if len(line) == 2 {
+					break
+				}
+			}
+			if _, err := br.Discard(length); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
+
+// BenchmarkH2 is net/http's client, whose own work is most of it.
+func BenchmarkH2(b *testing.B) {
+	f := start(b, newEngine(b))
+	body := reviewOf("good.example/a:1", "good.example/b:2")
+	c := client(b, "h2", f.clientTLS(b))
+	b.ReportAllocs()
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			resp, err := c.Post(f.url("/?timeout=30s"), "application/json", strings.NewReader(body))
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+		}
+	})
+}
+
+// BenchmarkHandshake compares key exchanges, and what a session ticket costs, over a pipe: client and server together.
+func BenchmarkHandshake(b *testing.B) {
+	f := prepare(b, allowAll())
+	for _, bench := range []struct {
+		name    string
+		curves  []tls.CurveID
+		tickets bool
+	}{
+		{"X25519MLKEM768", []tls.CurveID{tls.X25519MLKEM768}, false},
+		{"X25519", []tls.CurveID{tls.X25519}, false},
+		{"P256", []tls.CurveID{tls.CurveP256}, false},
+		{"default", nil, false},
+		{"default with tickets", nil, true},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			config := f.credentials.current.Load().config.Clone()
+			config.CurvePreferences, config.SessionTicketsDisabled = bench.curves, !bench.tickets
+			mine := f.clientTLS(b)
+			mine.ServerName = "127.0.0.1"
+			b.ReportAllocs()
+			for b.Loop() {
+				near, far := net.Pipe()
+				done := make(chan error, 1)
+				server := tls.Server(far, config)
+				go func() {
+					err := server.HandshakeContext(context.Background())
+					if err == nil {
+						_, err = server.Write([]byte{1})
+					}
+					done <- err
+				}()
+				c := tls.Client(near, mine)
+				if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+					b.Fatal(err)
+				}
+				if err := <-done; err != nil {
+					b.Fatal(err)
+				}
+				_ = near.Close()
+				_ = far.Close()
+			}
+		})
+	}
+}
