@@ -594,3 +594,36 @@ func TestRace(t *testing.T) {
 	wg.Wait()
 	c.Close()
 }
+
+// ristretto panics, or races, when it is called while it closes or after. Get, Do and hits must never do so.
+func TestCloseUnderLoad(t *testing.T) {
+	t.Parallel()
+	for range 60 {
+		c, err := New(Options[int, int]{MaxCost: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for g := range 3 {
+			wg.Go(func() {
+				closed := 0
+				for i := 0; closed < 200; i++ {
+					if c.epoch.Load() == closedEpoch {
+						closed++
+					}
+					switch g {
+					case 0:
+						c.Get(-i, c.Now())
+					case 1:
+						c.Do(context.Background(), i%5, func(context.Context) (int, time.Duration, error) { return i, time.Hour, nil })
+					default:
+						c.Get(i%5, 0)
+					}
+				}
+			})
+		}
+		c.Do(context.Background(), 1, func(context.Context) (int, time.Duration, error) { return 1, time.Hour, nil })
+		c.Close()
+		wg.Wait()
+	}
+}
