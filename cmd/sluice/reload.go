@@ -92,13 +92,14 @@ func (r *reloader) run(ctx context.Context, hangup <-chan os.Signal) {
 	}
 }
 
-// poll reloads the parts whose files have changed since they were last tried.
+// poll reloads the parts whose files have changed since they were last tried. What failed is tried again at each poll,
+// because it may be mended in a file that only the failed attempt knew of; that is said if it ends in another way.
 func (r *reloader) poll(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range r.parts {
-		if hashFiles(r.files(i)) != r.seen[i] {
-			_ = r.take(ctx, i)
+		if changed := hashFiles(r.files(i)) != r.seen[i]; changed || r.parts[i].failure.Load() != nil {
+			_ = r.take(ctx, i, !changed)
 		}
 	}
 }
@@ -109,7 +110,7 @@ func (r *reloader) reload(ctx context.Context) (string, error) {
 	defer r.mu.Unlock()
 	var errs []error
 	for i := range r.parts {
-		if err := r.take(ctx, i); err != nil {
+		if err := r.take(ctx, i, false); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", partNames[i], err))
 		}
 	}
@@ -121,15 +122,17 @@ func (r *reloader) reload(ctx context.Context) (string, error) {
 		snapshot.Policies(), len(r.config.Registries), snapshot.Fingerprint()), nil
 }
 
-// take tries to reload one part, and keeps book.
-func (r *reloader) take(ctx context.Context, i int) error {
+// take tries to reload one part, and keeps book. When it tries again and the same is wrong, there is nothing to note.
+func (r *reloader) take(ctx context.Context, i int, again bool) error {
 	log, p := r.service.log.With("part", partNames[i]), &r.parts[i]
 	// Hashed before it is read: what changes in between is seen as a change the next time.
 	r.seen[i] = hashFiles(r.files(i))
 	err := [numParts]func() error{r.takeRules, r.takeRegistries, r.service.front.Reload}[i]()
 	if err != nil {
 		text := err.Error()
-		p.failure.Store(&text)
+		if before := p.failure.Swap(&text); again && before != nil && *before == text {
+			return err
+		}
 		p.failed.Add(1)
 		log.ErrorContext(ctx, "reload failed; the last good state stays in force", "error", text, "content", r.seen[i])
 		return err

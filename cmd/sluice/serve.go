@@ -176,15 +176,16 @@ func (s *service) serve(ctx context.Context, shutdownDelay time.Duration) error 
 		"version", readBuildInfo().Version, "policies", s.engine.Snapshot().Policies(),
 		"fingerprint", s.engine.Snapshot().Fingerprint())
 
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // before anyone can know that this process is ready
+	defer signal.Stop(hangup)
+
 	background := context.WithoutCancel(ctx)
 	var g errgroup.Group
 	g.Go(func() error { return s.front.Serve(background) })
 	g.Go(s.admin.Serve)
 	reloading, stopReloading := context.WithCancel(background)
 	g.Go(func() error {
-		hangup := make(chan os.Signal, 1)
-		signal.Notify(hangup, syscall.SIGHUP)
-		defer signal.Stop(hangup)
 		s.reloader.run(reloading, hangup)
 		return nil
 	})
