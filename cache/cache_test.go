@@ -315,7 +315,8 @@ func TestClose(t *testing.T) {
 			t.Errorf("a load under way at Close returned %+v", got)
 		}
 		for range 2 {
-			if got := <-begin(t.Context(), c, "k", returns("v", time.Hour)); got.Value != "v" || got.How != Missed || got.err != nil {
+			got := <-begin(t.Context(), c, "k", returns("v", time.Hour))
+			if got.Value != "v" || got.How != Missed || got.err != nil {
 				t.Errorf("Do after Close = %+v, want a load", got)
 			}
 		}

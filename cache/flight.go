@@ -36,8 +36,8 @@ type Loaded[V any] struct {
 	How   How
 }
 
-// PanicError is what a load that did not return becomes for everyone who waits for it. It does not unwrap: a panic is a
-// fault of the program, whatever it carries.
+// PanicError is what a load that did not return becomes for everyone who waits for it. It does not unwrap: a panic is
+// a fault of the program, whatever it carries.
 type PanicError struct {
 	Value any    // of the panic; nil if the load called runtime.Goexit
 	Stack []byte // of the goroutine, for the log
@@ -66,8 +66,9 @@ type flight[V any] struct {
 // in the latter case: the caller must own what it points to.
 //
 // However many callers want a missing key, load runs once at a time for it, on a goroutine of its own. Its context has
-// the values of the first caller's but neither its deadline nor its end: it is cancelled when the last of those who wait has
-// left, and a caller who comes after that begins another load. A caller whose context ends gets ctx.Err() at once.
+// the values of the first caller's but neither its deadline nor its end: it is cancelled when the last of those who
+// wait has left, and a caller who comes after that begins another load. A caller whose context ends gets ctx.Err() at
+// once.
 //
 // load returns a value and how long that may be served, from the moment of its return. With a ttl of 0 or
 // less, or with an error, what it returned is handed to those who wait and nothing is stored. A panic in load becomes
@@ -101,8 +102,9 @@ func (c *Cache[K, V]) remains(expires Instant) time.Duration {
 	return max(time.Duration(expires-c.Now()), 0)
 }
 
-// board makes the caller one of those who wait for key, beginning a load if there is none; or returns the value that a load has
-// stored since the caller looked. A load stores and leaves the shard's flights under one lock, so one or the other is there.
+// board makes the caller one of those who wait for key, beginning a load if there is none; or it returns the value that
+// a load has stored since the caller looked. A load stores its value and leaves the shard's flights under one lock, so
+// one or the other is there.
 func (c *Cache[K, V]) board(ctx context.Context, s *shard[K, V], hash uint64, key K,
 	load func(context.Context) (V, time.Duration, error),
 ) (*flight[V], *value[V], How) {

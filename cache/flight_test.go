@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// These tests run in bubbles: the clock stands still until every goroutine waits, and a goroutine that is left over when a
-// test ends fails it.
+// These tests run in bubbles: the clock stands still until every goroutine waits, and a goroutine that is left over when
+// a test ends fails it.
 
 type answer = struct {
 	Loaded[string]
@@ -141,7 +141,8 @@ func TestStoredSinceTheLookUp(t *testing.T) {
 		c := open(t, Options[string, string]{})
 		defer c.Close()
 		ctx := between{t.Context(), func() { c.fill("k", "v", time.Hour) }}
-		if got := <-begin(ctx, c, "k", returns("again", time.Hour)); got.Value != "v" || got.How != Hit || got.TTL != time.Hour {
+		got := <-begin(ctx, c, "k", returns("again", time.Hour))
+		if got.Value != "v" || got.How != Hit || got.TTL != time.Hour {
 			t.Errorf("%+v, want what was stored", got)
 		}
 	})

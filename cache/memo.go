@@ -25,10 +25,11 @@ type entry[K comparable, V any] struct {
 	value V
 }
 
-// A key may be in one of two places, which are neighbours and so share a cache line. The first that is empty is taken;
-// where neither is, an entry of which it is known whether it was of use goes to one of these.
+// A key has two places, which are neighbours and so share a cache line. An entry takes an empty one. Where there is
+// none, a cache's entry goes to the newcomers' place, and moves once it has been hit: so that any number of entries that
+// are asked for once does not push out those in use.
 const (
-	settled  = 0 // has been hit since it came
+	settled  = 0
 	newcomer = 1
 	ways     = 2
 )
