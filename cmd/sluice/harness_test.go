@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -148,6 +146,16 @@ func (r *running) review(namespace string, images ...string) reply {
 	return a
 }
 
+// post sends anything to the review port.
+func (r *running) post(path, body string) {
+	r.t.Helper()
+	resp, err := r.client.Post("https://"+r.front.Addr().String()+path, "application/json", strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	resp.Body.Close()
+}
+
 // get returns what the admin plane has at a path.
 func (r *running) get(path string) string {
 	r.t.Helper()
@@ -268,6 +276,12 @@ func (r *records) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
+func (r *records) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.lines)
+}
+
 // of returns the records with a message.
 func (r *records) of(message string) (found []record) {
 	r.mu.Lock()
@@ -358,29 +372,4 @@ func golden(t *testing.T, name, got string) {
 	if got != string(want) {
 		t.Errorf("%s is not what was got (go test -update ./cmd/sluice writes it)\ngot:\n%s\nwant:\n%s", path, got, want)
 	}
-}
-
-// newPool holds the authorities of a file.
-func newPool(t testing.TB, file string) *x509.CertPool {
-	t.Helper()
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		t.Fatalf("%s holds no certificate", file)
-	}
-	return pool
-}
-
-// presented is the certificate that a server shows to a client that has one and believes everything.
-func presented(t testing.TB, address string, client tls.Certificate) *x509.Certificate {
-	t.Helper()
-	conn, err := tls.Dial("tcp", address, &tls.Config{Certificates: []tls.Certificate{client}, InsecureSkipVerify: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	return conn.ConnectionState().PeerCertificates[0]
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,18 +70,29 @@ func TestFlagsAreDescribed(t *testing.T) {
 	visit(newRoot())
 }
 
-// parses tells whether a command line is one that could be run: a command that exists, flags it has, with values of
-// their type, and as many arguments as it takes.
-func parses(args []string) error {
+// find finds the command of a command line, and has it take its flags: they exist, and their values are of their type.
+func find(args []string) (*cobra.Command, error) {
 	root := newRoot()
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd(args...)
 	cmd, rest, err := root.Find(args)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cmd.InitDefaultHelpFlag()
 	if err := cmd.ParseFlags(rest); err != nil {
+		return nil, err
+	}
+	if rest := cmd.Flags().Args(); cmd.HasSubCommands() && len(rest) > 0 {
+		return nil, fmt.Errorf("unknown command %q for %q", rest[0], cmd.CommandPath())
+	}
+	return cmd, nil
+}
+
+// parses tells whether a command line is one that could be run: find, and as many arguments as the command takes.
+func parses(args []string) error {
+	cmd, err := find(args)
+	if err != nil {
 		return err
 	}
 	return cmd.ValidateArgs(cmd.Flags().Args())
