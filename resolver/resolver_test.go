@@ -189,11 +189,17 @@ func TestTokensAreKeptAndReplaced(t *testing.T) {
 		return true
 	}))
 	reg.Reset()
-	for range 3 * maxGenerations {
+	_, err := r.Manifest(wait(t), ref(t, "%s/new@%s", reg.Host(), a))
+	wantFailure(t, err, engine.ReasonRegistryDenied, "refused access (401)")
+	if c := reg.Counts(); c.Token != 1 || c.ManifestByDigest != 1 {
+		t.Errorf("a fresh token was rejected, and then: %+v", c)
+	}
+	reg.Reset()
+	for range 24 {
 		_, err := r.Manifest(wait(t), ref(t, "%s/a@%s", reg.Host(), a))
 		wantFailure(t, err, engine.ReasonRegistryDenied, "refused access (401)", "s3cret-word")
 	}
-	if n := reg.Counts().Token; n > maxGenerations {
+	if n := reg.Counts().Token; n > 8 {
 		t.Errorf("%d tokens for a registry that rejects them", n)
 	}
 }
@@ -214,6 +220,12 @@ func TestWrongCredentials(t *testing.T) {
 			wantFailure(t, err, engine.ReasonRegistryDenied, "refused access (401)", "s3cret-word")
 			if n := reg.Counts().Requests(); n > 2 {
 				t.Errorf("auth %d, password %q: %d requests", auth, password, n)
+			}
+			reg.Reset()
+			_, err = r.Manifest(wait(t), ref(t, "%s/a@%s", reg.Host(), d))
+			wantFailure(t, err, engine.ReasonRegistryDenied, "refused access (401)", "s3cret-word")
+			if n := reg.Counts().Requests(); n != 1 {
+				t.Errorf("auth %d, password %q: %d requests although the challenge is known", auth, password, n)
 			}
 		}
 	}
