@@ -161,18 +161,24 @@ func (l *layer) candidate(i int) *candidate {
 }
 
 // fetchPayloads fills in the payloads, or why there are none. Each blob is fetched once, however many signatures are
-// over it: that is what several keys signing one image look like.
+// over it: that is what several keys signing one image look like. One that lies about the blob's size shares only
+// with those that tell the same lie.
 func fetchPayloads(ctx context.Context, f Fetcher, ref engine.Reference, candidates []*candidate) {
+	type blob struct {
+		digest engine.Digest
+		size   int64
+	}
 	var (
-		first  = make(map[engine.Digest]*candidate, len(candidates))
+		first  = make(map[blob]*candidate, len(candidates))
 		jobs   []*candidate
 		budget = int64(maxPayloads)
 	)
 	for _, c := range candidates {
-		if c.fault != nil || first[c.blob] != nil {
+		at := blob{c.blob, c.size}
+		if c.fault != nil || first[at] != nil {
 			continue
 		}
-		first[c.blob] = c
+		first[at] = c
 		if c.size > maxPayload || c.size > budget {
 			c.failure = &engine.Failure{
 				Reason: engine.ReasonRegistryMalformed,
@@ -188,7 +194,7 @@ func fetchPayloads(ctx context.Context, f Fetcher, ref engine.Reference, candida
 		if c.fault != nil {
 			continue
 		}
-		if of := first[c.blob]; of != c {
+		if of := first[blob{c.blob, c.size}]; of != c {
 			c.payload, c.failure, c.fault = of.payload, of.failure, of.fault
 		}
 	}

@@ -29,7 +29,7 @@ func TestFiftyAtOnceAreOneVerification(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := signedRegistry(t, k)
 		r.hold = make(chan struct{})
-		v, err := New(r, Options{})
+		v, err := New(r, small)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func TestAuthoritiesShareOneDownload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := signedRegistry(t, keys...)
 		r.hold = make(chan struct{})
-		v, err := New(r, Options{})
+		v, err := New(r, small)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +125,7 @@ func TestNoFailureIsRemembered(t *testing.T) {
 		r := signedRegistry(t, k)
 		p := claimFor(t, image.Digest, nil)
 		broken := &engine.Failure{Reason: engine.ReasonTimeout, Public: "too late"}
-		v, err := New(r, Options{})
+		v, err := New(r, small)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +155,7 @@ func TestCallerLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := signedRegistry(t, k)
 		r.hold = make(chan struct{})
-		v, err := New(r, Options{})
+		v, err := New(r, small)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,4 +202,20 @@ func TestCallerLeaves(t *testing.T) {
 			t.Errorf("%d verifications ended by their callers, want 1", got)
 		}
 	})
+}
+
+func TestNothingIsJudgedForNobody(t *testing.T) {
+	t.Parallel()
+	k := newKey(t, "Ed25519")
+	v := newVerifier(t, signedRegistry(t, k))
+	if _, failure := v.find(t.Context(), image, k.authority); failure != nil {
+		t.Fatal(failure)
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	_, failure := v.find(ctx, image, k.authority) // of what is downloaded already
+	wantReason(t, failure, engine.ReasonTimeout)
+	if got := v.Stats().Judged; got != 1 {
+		t.Errorf("%d signatures judged, want the first one only", got)
+	}
 }

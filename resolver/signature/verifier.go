@@ -48,22 +48,22 @@ type Options struct {
 	// MaxFacts is how many such facts are kept; 0 means DefaultMaxFacts. One with annotations beyond a kilobyte
 	// counts for as many as it has kilobytes.
 	MaxFacts int64
+
+	// MaxDownloads is how many bytes of signatures are kept for the few seconds in which other authorities may want
+	// them too; 0 means DefaultMaxDownloads. See [cache.Cache] for how strictly.
+	MaxDownloads int64
 }
 
 // What Options mean by zero.
 const (
-	DefaultFactTTL  = time.Hour
-	DefaultMaxFacts = 100_000
+	DefaultFactTTL      = time.Hour
+	DefaultMaxFacts     = 100_000
+	DefaultMaxDownloads = 32 << 20
 )
 
-const (
-	// downloadTTL is how long what lies beside a digest is kept for the other authorities of a review, and for
-	// the reviews that come with it. A signature that is pushed later than that is seen.
-	downloadTTL = 2 * time.Second
-
-	// maxDownloads bounds, in bytes, what is kept for so long; see [cache.Cache] for how strictly.
-	maxDownloads = 32 << 20
-)
+// downloadTTL is how long what lies beside a digest is kept for the other authorities of a review, and for the
+// reviews that come with it. A signature that is pushed is seen after that at the latest.
+const downloadTTL = 2 * time.Second
 
 // Verifier implements [engine.Verifier]. It is safe for concurrent use.
 type Verifier struct {
@@ -94,14 +94,17 @@ func New(fetch Fetcher, opts Options) (*Verifier, error) {
 	if fetch == nil {
 		return nil, errors.New("signature: a fetcher is needed")
 	}
-	if opts.FactTTL < 0 || opts.MaxFacts < 0 {
-		return nil, errors.New("signature: lifetime and number of facts can't be negative")
+	if opts.FactTTL < 0 || opts.MaxFacts < 0 || opts.MaxDownloads < 0 {
+		return nil, errors.New("signature: a lifetime or a capacity is negative")
 	}
 	if opts.FactTTL == 0 {
 		opts.FactTTL = DefaultFactTTL
 	}
 	if opts.MaxFacts == 0 {
 		opts.MaxFacts = DefaultMaxFacts
+	}
+	if opts.MaxDownloads == 0 {
+		opts.MaxDownloads = DefaultMaxDownloads
 	}
 	facts, err := cache.New(cache.Options[factKey, engine.Evidence]{
 		MaxCost: opts.MaxFacts,
@@ -111,8 +114,8 @@ func New(fetch Fetcher, opts Options) (*Verifier, error) {
 		return nil, err
 	}
 	downloads, err := cache.New(cache.Options[imageKey, *found]{
-		MaxCost: maxDownloads,
-		Cost:    func(_ imageKey, f *found) int64 { return candidateOverhead + f.size },
+		MaxCost: max(1, opts.MaxDownloads>>10), // both in KiB, as facts are
+		Cost:    func(_ imageKey, f *found) int64 { return 1 + f.size>>10 },
 	})
 	if err != nil {
 		facts.Close()
@@ -259,6 +262,9 @@ func (v *Verifier) find(ctx context.Context, ref engine.Reference, a *engine.Aut
 		}
 		if t.passed[c.blob] {
 			continue
+		}
+		if err := ctx.Err(); err != nil { // nobody waits any more
+			return nil, asFailure(err)
 		}
 		v.judged.Add(1)
 		signature, err := judge(verifiers, c, ref.Digest)

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
@@ -205,7 +207,7 @@ func TestSignatureOfAnotherRepositoryIsAnotherFact(t *testing.T) {
 	}
 }
 
-// An Ed25519 key verifies anything when it is malformed enough to panic on: the panic must stay in its signature.
+// crypto/ed25519 panics on a key of a wrong length. A panic while a signature is judged must stay with it.
 func TestPanicIsOneInvalidSignature(t *testing.T) {
 	t.Parallel()
 	k := newKey(t, "Ed25519")
@@ -264,11 +266,13 @@ func TestLogSaysWhyAndStaysShort(t *testing.T) {
 	for range 50 {
 		layers = append(layers, layerOf(p, sign(t, other.usual, p)))
 	}
+	layers[1] = layerOf(p, "")
 	r := newRegistry()
 	r.put(manifestOf(t, layers...), p)
 	_, failure := outcome(t, r, k)
 	wantReason(t, failure, engine.ReasonSignatureInvalid)
-	if text := failure.Error(); len(text) > 1000 || !strings.Contains(text, "signature 0: ") || !strings.Contains(text, "46 more") {
+	if text := failure.Error(); len(text) > 1000 || !strings.Contains(text, "signature 0: ") ||
+		!strings.Contains(text, "signature 1: it has no annotation "+signatureKey) || !strings.Contains(text, "46 more") {
 		t.Errorf("text for the log: %s", text)
 	}
 }
@@ -298,7 +302,7 @@ func TestOptions(t *testing.T) {
 	if _, err := New(nil, Options{}); err == nil {
 		t.Error("a Verifier without a Fetcher")
 	}
-	for _, o := range []Options{{FactTTL: -1}, {MaxFacts: -1}} {
+	for _, o := range []Options{{FactTTL: -1}, {MaxFacts: -1}, {MaxDownloads: -1}} {
 		if _, err := New(newRegistry(), o); err == nil {
 			t.Errorf("%+v was taken", o)
 		}
@@ -308,27 +312,44 @@ func TestOptions(t *testing.T) {
 func TestPayloadsAreFetchedSideBySideInBounds(t *testing.T) {
 	t.Parallel()
 	k := newKey(t, "Ed25519")
-	r := newRegistry()
-	var layers []descriptor
-	var payloads [][]byte
-	for i := range maxSignatures {
-		p := claimFor(t, image.Digest, map[string]any{"i": fmt.Sprint(i)})
-		payloads, layers = append(payloads, p), append(layers, layerOf(p, sign(t, k.usual, p)))
-	}
-	r.put(manifestOf(t, layers...), payloads...)
-	e, failure := outcome(t, r, k)
-	wantReason(t, failure, engine.ReasonPassed)
-	if len(e.Signatures) != maxSignatures {
-		t.Fatalf("%d signatures in evidence, want %d", len(e.Signatures), maxSignatures)
-	}
-	for i, s := range e.Signatures {
-		if s.Annotations["i"] != fmt.Sprint(i) {
-			t.Fatalf("signature %d is at %d: results are not in the manifest's order", i, i)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry()
+		var layers []descriptor
+		var payloads [][]byte
+		for i := range maxSignatures {
+			p := claimFor(t, image.Digest, map[string]any{"i": fmt.Sprint(i)})
+			payloads, layers = append(payloads, p), append(layers, layerOf(p, sign(t, k.usual, p)))
 		}
-	}
-	if most := r.mostInFlight.Load(); most > maxFetches {
-		t.Errorf("%d fetches side by side, want at most %d", most, maxFetches)
-	}
+		r.put(manifestOf(t, layers...), payloads...)
+		v, err := New(slow{r}, small)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		e, failure := verify(t, v, k)
+		wantReason(t, failure, engine.ReasonPassed)
+		if len(e.Signatures) != maxSignatures {
+			t.Fatalf("%d signatures in evidence, want %d", len(e.Signatures), maxSignatures)
+		}
+		for i, s := range e.Signatures {
+			if s.Annotations["i"] != fmt.Sprint(i) {
+				t.Fatalf("at %d is signature %s: results are not in the manifest's order", i, s.Annotations["i"])
+			}
+		}
+		if most := r.mostInFlight.Load(); most != maxFetches {
+			t.Errorf("%d fetches side by side, want %d", most, maxFetches)
+		}
+	})
+}
+
+// slow takes a second for each blob.
+type slow struct{ *registry }
+
+func (s slow) Blob(ctx context.Context, ref engine.Reference, d engine.Digest, limit int64) ([]byte, error) {
+	s.enter()
+	defer s.leave()
+	time.Sleep(time.Second)
+	return s.registry.Blob(ctx, ref, d, limit)
 }
 
 func TestBase64IsStrictEnough(t *testing.T) {
@@ -348,5 +369,16 @@ func TestBase64IsStrictEnough(t *testing.T) {
 		r.put(manifestOf(t, layerOf(p, text)), p)
 		_, failure := outcome(t, r, k)
 		wantReason(t, failure, engine.ReasonSignatureInvalid)
+	}
+}
+
+func TestLongSignatureIsNotDecoded(t *testing.T) {
+	t.Parallel()
+	l := layer{Digest: string(image.Digest), Size: 1}
+	for n, want := range map[int]int{maxSignatureText: maxSignatureText / 4 * 3, maxSignatureText + 4: 0} {
+		l.Annotations.Signature = strings.Repeat("A", n)
+		if got := len(l.candidate(0).signature); got != want {
+			t.Errorf("%d bytes of base64 became a signature of %d bytes, want %d", n, got, want)
+		}
 	}
 }
