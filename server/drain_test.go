@@ -25,7 +25,7 @@ func TestRestartUnderLoad(t *testing.T) {
 		pause(ctx, 3*time.Millisecond)
 		res.Outcome, res.Reason = engine.Allow, engine.ReasonPassed
 	}}
-	first := prepare(t, decider, func(_ *fixture, c *Config) { c.IdleGrace = 300 * time.Millisecond })
+	first := prepare(t, decider, func(_ *fixture, c *Config) { c.IdleGrace = 2 * time.Second })
 	first.run(t)
 	address := first.Addr().String()
 	config := first.clientTLS(t)
@@ -68,26 +68,22 @@ func TestRestartUnderLoad(t *testing.T) {
 		}
 	}
 	progress()
-	last := first
-	for range 2 {
-		next := prepare(t, decider, func(f *fixture, c *Config) {
-			*c = first.config
-			c.Addr = address
-		})
-		next.run(t)
-		progress()
-		drained := make(chan error, 1)
-		go func() { drained <- last.Shutdown(soon(t), 20*time.Millisecond) }()
-		progress()
-		if err := <-drained; err != nil {
-			t.Errorf("drain: %v", err)
-		}
-		if n := last.Stats().ConnectionsOpen; n["h1"]+n["h2"]+n["handshake"] != 0 {
-			t.Errorf("connections left: %v", n)
-		}
-		progress()
-		last = next
+	next := prepare(t, decider, func(f *fixture, c *Config) {
+		*c = first.config
+		c.Addr = address
+	})
+	next.run(t)
+	progress()
+	drained := make(chan error, 1)
+	go func() { drained <- first.Shutdown(soon(t), 20*time.Millisecond) }()
+	progress()
+	if err := <-drained; err != nil {
+		t.Errorf("drain: %v", err)
 	}
+	if n := first.Stats().ConnectionsOpen; n["h1"]+n["h2"]+n["handshake"] != 0 {
+		t.Errorf("connections left: %v", n)
+	}
+	progress()
 	stop()
 	group.Wait()
 }

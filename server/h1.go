@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"log"
-	"time"
 
 	"github.com/valyala/fasthttp"
 	"go.opentelemetry.io/otel/propagation"
@@ -100,7 +99,6 @@ func (s *Server) failH1(ctx *fasthttp.RequestCtx, err error) {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		reason = "the request did not arrive in time"
 	}
-	x.begin = time.Now()
 	status := s.door.unusable(x, unusableHTTP, reason)
 	ctx.Response.Reset()
 	ctx.Response.SetBody(x.reply)

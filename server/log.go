@@ -86,8 +86,8 @@ func (d *door) logUnusable(x *exchange, what unusable, reason string, took time.
 	})
 }
 
-func (d *door) logShed(x *exchange, reason string, took time.Duration) {
-	d.log(x, slog.LevelWarn, "review not decided", took, []slog.Attr{
+func (d *door) logShed(x *exchange, reason string) {
+	d.log(x, slog.LevelWarn, "review not decided", x.waited, []slog.Attr{
 		slog.String("outcome", engine.Shed.String()),
 		slog.String("reason", engine.ReasonOverloaded.String()),
 		slog.String("detail", reason),

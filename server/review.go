@@ -76,6 +76,7 @@ type door struct {
 	logger   *slog.Logger
 	tracer   trace.Tracer // nil: no spans
 	counters *counters
+	epoch    time.Time // reading the clock as a distance to this costs half of time.Now
 
 	pool sync.Pool     // of *exchange
 	made atomic.Uint64 // exchanges, so that they spread over the stripes
@@ -90,8 +91,8 @@ type exchange struct {
 	carrier  propagation.TextMapCarrier // the request's headers
 	protocol protocol
 	client   string        // the caller's name by its certificate
-	begin    time.Time     // of the review's clock; before the body has been read, of its reading
 	waited   time.Duration // of the review's budget, for room to read the body
+	begin    time.Duration // when the body had been read, after door.epoch; negative until then
 
 	reply []byte // set by decide
 
@@ -109,7 +110,7 @@ func (d *door) acquire() *exchange {
 	if x, ok := d.pool.Get().(*exchange); ok {
 		return x
 	}
-	return &exchange{stripe: &d.counters.stripes[d.made.Add(1)%stripes]}
+	return &exchange{stripe: &d.counters.stripes[d.made.Add(1)%stripes], begin: -1}
 }
 
 // keptReply is how large a reply buffer may have grown and still be kept, along with everything that grew with it.
@@ -121,7 +122,7 @@ func (d *door) release(x *exchange) {
 		return
 	}
 	x.review.Reset()
-	x.body, x.query, x.ctx, x.carrier, x.client, x.waited = nil, nil, nil, nil, "", 0
+	x.body, x.query, x.ctx, x.carrier, x.client, x.waited, x.begin = nil, nil, nil, nil, "", 0, -1
 	x.request, x.answer.Reason = engine.Request{}, nil
 	d.pool.Put(x)
 }
@@ -129,7 +130,7 @@ func (d *door) release(x *exchange) {
 // decide turns x.body into x.reply and returns the status to answer with. The body has been read just now: the
 // review's clock starts here. It allocates nothing if the answer is remembered.
 func (d *door) decide(x *exchange) (status int) {
-	x.begin = time.Now()
+	x.begin = time.Since(d.epoch)
 	if err := x.review.Decode(x.body); err != nil {
 		return d.unusable(x, unusableJSON, "the request is no ImageReview: "+err.Error())
 	}
@@ -155,7 +156,7 @@ func (d *door) miss(x *exchange) {
 	if ctx == nil {
 		ctx = d.base
 	}
-	ctx, cancel := context.WithDeadline(ctx, x.begin.Add(d.within(x.query)-x.waited))
+	ctx, cancel := context.WithTimeout(ctx, d.within(x.query)-x.waited-d.took(x))
 	defer cancel()
 	if d.tracer == nil {
 		d.decider.Decide(ctx, &x.request, &x.result)
@@ -199,9 +200,18 @@ func (d *door) write(x *exchange) int {
 	return statusOK
 }
 
+// took is how long the review has taken since its request was read.
+func (d *door) took(x *exchange) time.Duration {
+	if x.begin < 0 {
+		return 0
+	}
+	return time.Since(d.epoch) - x.begin
+}
+
 // done counts a review and writes it down.
 func (d *door) done(x *exchange) {
-	took := x.stripe.count(x.result.Outcome, x.result.Reason, x.result.Hit, x.begin)
+	took := d.took(x)
+	x.stripe.count(x.result.Outcome, x.result.Reason, x.result.Hit, took)
 	if x.result.Outcome != engine.Allow || d.logger.Enabled(d.base, slog.LevelDebug) {
 		d.logReview(x, took)
 	}
@@ -211,7 +221,9 @@ func (d *door) done(x *exchange) {
 func (d *door) unusable(x *exchange, what unusable, reason string) int {
 	x.reply = appendDenial(x.reply[:0], reason, engine.ReasonInvalidRequest)
 	x.stripe.unusable[what].Add(1)
-	d.logUnusable(x, what, reason, x.stripe.count(engine.Deny, engine.ReasonInvalidRequest, false, x.begin))
+	took := d.took(x)
+	x.stripe.count(engine.Deny, engine.ReasonInvalidRequest, false, took)
+	d.logUnusable(x, what, reason, took)
 	return statusOK
 }
 
@@ -219,7 +231,8 @@ func (d *door) unusable(x *exchange, what unusable, reason string) int {
 func (d *door) shed(x *exchange) int {
 	const message = "too many large reviews are being read at once; the pod can be created again later"
 	x.reply = wire.AppendStatus(x.reply[:0], statusShed, wordShed, message)
-	d.logShed(x, message, x.stripe.count(engine.Shed, engine.ReasonOverloaded, false, x.begin))
+	x.stripe.count(engine.Shed, engine.ReasonOverloaded, false, x.waited)
+	d.logShed(x, message)
 	return statusShed
 }
 
@@ -235,7 +248,7 @@ func (d *door) finish(x *exchange, status *int) {
 	d.counters.panics.Add(1)
 	d.logger.Error("a panic was recovered, and the review denied", "panic", v, "stack", string(debug.Stack()))
 	x.reply = appendDenial(nil, "the review could not be decided because of an internal error", engine.ReasonInternal)
-	x.stripe.count(engine.Deny, engine.ReasonInternal, false, x.begin)
+	x.stripe.count(engine.Deny, engine.ReasonInternal, false, d.took(x))
 	*status = statusOK
 }
 

@@ -133,7 +133,7 @@ func New(config Config) (*Server, error) {
 	}
 	s.base, s.end = context.WithCancel(context.Background())
 	s.door.decider, s.door.budget, s.door.base = config.Decider, config.Budget, s.base
-	s.door.logger, s.door.tracer, s.door.counters = config.Logger, config.Tracer, &s.counters
+	s.door.logger, s.door.tracer, s.door.counters, s.door.epoch = config.Logger, config.Tracer, &s.counters, time.Now()
 	for _, p := range append([]string{"/v1/imagereview", "/", "/policy", "/image_policy"}, config.Paths...) {
 		s.doors[p] = struct{}{}
 	}
