@@ -191,13 +191,13 @@ func parseChallenge(s string) (scheme string, params map[string]string) {
 		var key, value string
 		var ok bool
 		key, s, ok = strings.Cut(strings.TrimLeft(s, " \t,"), "=")
-		if !ok {
+		if !ok || strings.Trim(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != "" {
 			return scheme, params
 		}
 		if value, s, ok = parseValue(s); !ok {
 			return scheme, params
 		}
-		params[strings.ToLower(strings.TrimSpace(key))] = value
+		params[strings.ToLower(key)] = value
 	}
 }
 

@@ -177,7 +177,7 @@ func TestParseChallenge(t *testing.T) {
 }
 
 func FuzzParseChallenge(f *testing.F) {
-	for _, s := range []string{`Bearer realm="https://x/y",service="z"`, `Basic`, `Bearer a=b,`, `Bearer ="\`, "Bearer a=\"\\\"", ",,,="} {
+	for _, s := range []string{`Bearer realm="https://x/y",service="z"`, `Basic`, `Bearer a=b,`, `Bearer ="\`, "Bearer a=\"\\\"", ",,,=", "0 \xdb\xdb=0"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
