@@ -65,18 +65,23 @@ func main(m *testing.M) int {
 // patience is how long anything may take that has no limit of its own: two busy cores are slow.
 const patience = 15 * time.Second
 
-// eventually polls until what returns nil, and fails the test if it does not within patience.
-func eventually(t testing.TB, what func() error) {
-	t.Helper()
-	var err error
+// poll calls what until it returns nil, for as long as patience lasts.
+func poll(what func() error) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	var err error
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-tick.C {
 		if err = what(); err == nil {
-			return
+			return nil
 		}
 	}
-	t.Fatalf("after %s: %v", patience, err)
+	return fmt.Errorf("after %s: %w", patience, err)
+}
+
+// eventually polls, and fails the test if that does not succeed.
+func eventually(t testing.TB, what func() error) {
+	t.Helper()
+	must(t, poll(what))
 }
 
 // must is for what is no test of sluice and has to work.

@@ -82,7 +82,7 @@ func TestRegistryStopped(t *testing.T) {
 			}
 		}
 	}
-	if got := s.metric(t, "sluice_registry_requests_total", `outcome="unavailable"`); got == 0 {
+	if got := s.metric(t, "sluice_registry_requests_total", `outcome="registry_unavailable"`); got == 0 {
 		t.Error("no registry request is counted as unavailable")
 	}
 	s.lives(t)

@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -42,18 +41,18 @@ http: {addr: "%s", secret: e2e}
 	if err != nil {
 		return nil, err
 	}
-	r := &registry{addr, p}
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	err = poll(func() error {
 		response, err := http.Get("http://" + addr + "/v2/")
-		if err == nil {
-			response.Body.Close()
-			return r, nil
+		if err != nil {
+			return err
 		}
-		if p.ended() || time.Now().After(deadline) {
-			p.kill()
-			return nil, fmt.Errorf("docker-registry does not answer: %w; it said:\n%s", err, tail(p.stderr.String()))
-		}
+		return response.Body.Close()
+	})
+	if err != nil {
+		p.kill()
+		return nil, fmt.Errorf("docker-registry does not answer: %w; it said:\n%s", err, tail(p.stderr.String()))
 	}
+	return &registry{addr, p}, nil
 }
 
 // newRegistry starts a registry for one test, to be stopped by it.
@@ -109,6 +108,13 @@ func write(t testing.TB, reference string, content v1.Image) {
 	ref, err := name.ParseReference(reference)
 	must(t, err)
 	must(t, remote.Write(ref, content, remote.WithContext(t.Context())))
+}
+
+func writeIndex(t testing.TB, reference string, content v1.ImageIndex) {
+	t.Helper()
+	ref, err := name.ParseReference(reference)
+	must(t, err)
+	must(t, remote.WriteIndex(ref, content, remote.WithContext(t.Context())))
 }
 
 func read(t testing.TB, reference string) v1.Image {
