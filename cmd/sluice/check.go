@@ -142,12 +142,15 @@ func (f *checkFlags) decide(ctx context.Context, req *engine.Request, stdout io.
 	if err != nil {
 		return invalid(err)
 	}
+	// What is remembered serves one review, and the memory for a service's caches takes longer to set up than to decide.
+	const remembered = 1000
+	c.Cache.Tags, c.Cache.Signatures = remembered, remembered
 	b, err := newBackend(c)
 	if err != nil {
 		return invalid(err)
 	}
 	defer b.close()
-	e, err := engine.New(engine.Config{Resolver: b.resolver, Verifier: b.verifier, MaxVerdicts: 10_000})
+	e, err := engine.New(engine.Config{Resolver: b.resolver, Verifier: b.verifier, MaxVerdicts: remembered})
 	if err != nil {
 		return err
 	}

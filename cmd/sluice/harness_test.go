@@ -43,6 +43,7 @@ listen: 127.0.0.1:0
 admin: {listen: "127.0.0.1:0"}
 tls: {certFile: pki/server.crt, keyFile: pki/server.key, clientCAFile: pki/ca.crt}
 policies: [rules]
+cache: {verdicts: 1000, tags: 1000, signatures: 1000}
 `
 
 // allowing and denying are policies that need no facts.

@@ -217,7 +217,7 @@ spec: {images: [{glob: "**"}], authorities: [{name: release, key: {file: ../keys
 	f("the configuration",
 		func(w *watching) { w.write("sluice.yaml", settings+"noMach: allow\n") },
 		func(w *watching) { w.write("sluice.yaml", settings+"noMatch: allow\n") },
-		"    7 | noMach: allow\n      | ^")
+		"    8 | noMach: allow\n      | ^")
 }
 
 // TestConfigurationAndPoliciesAreOne: neither is taken up without the other.

@@ -35,13 +35,20 @@ var update = flag.Bool("update", false, "write what was got over what was expect
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Vars = append(env.Vars, atOnce)
+			return nil
+		},
 		Cmds:                scriptCommands(),
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
 }
+
+// atOnce has a process that was built with the race detector end when it ends, and not a second later.
+const atOnce = "GORACE=atexit_sleep_ms=0"
 
 func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
 	commands := map[string]func(ts *testscript.TestScript, args []string){

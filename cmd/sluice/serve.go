@@ -190,11 +190,11 @@ func (s *service) serve(ctx context.Context, shutdownDelay time.Duration) error 
 		return nil
 	})
 	<-ctx.Done()
+	s.admin.Drain()
 	s.log.InfoContext(ctx, "draining", "delay", shutdownDelay.String())
 	drain, cancel := context.WithTimeout(background, shutdownDelay+drainTimeout)
 	defer cancel()
 	stopReloading()
-	s.admin.Drain()
 	err := s.front.Shutdown(drain, shutdownDelay)
 	last, cancelLast := context.WithTimeout(background, 5*time.Second)
 	defer cancelLast()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -153,7 +154,7 @@ func TestOldVerdictsAreNeverServed(t *testing.T) {
 		})
 	}
 	policies := []string{allowing, denying}
-	for n := int64(1); n <= 20; n++ {
+	for n := int64(1); n <= 10; n++ {
 		inForce.Store(-n) // under way
 		r.write("rules/a.yaml", policies[n%2])
 		if status, body := r.reload(); status != http.StatusOK {
@@ -191,7 +192,7 @@ func TestCredentialsRotate(t *testing.T) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return true
 	}))
-	const images = 40
+	const images = 24
 	var refs []string
 	for i := range images {
 		refs = append(refs, s.push(fmt.Sprintf("team/app:%d", i), true))
@@ -418,6 +419,7 @@ func (f files) startProcess() *process {
 		Cmd:     exec.Command("sluice", "serve", "--config", f.path("sluice.yaml")),
 		records: new(records), ended: make(chan error, 1),
 	}
+	p.Env = append(os.Environ(), atOnce)
 	stderr, err := p.StderrPipe()
 	if err != nil {
 		f.t.Fatal(err)
@@ -529,7 +531,8 @@ func TestHangupOfAProcess(t *testing.T) {
 	}
 }
 
-// TestDemoKeep: it is left running until it is interrupted, and the curl command that it prints names what is there.
+// TestDemoKeep reads what the demonstration shows people. It is left running until it is interrupted, and the curl
+// command that it prints names what is there.
 func TestDemoKeep(t *testing.T) {
 	t.Parallel()
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -542,18 +545,37 @@ func TestDemoKeep(t *testing.T) {
 		in.Close()
 		ended <- err
 	}()
-	var curl string
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if line := lines.Text(); strings.HasPrefix(line, "curl ") {
-			curl = line
-		} else if body, ok := strings.CutPrefix(line, "  -d '"); ok && curl != "" {
-			words := strings.Fields(strings.TrimSuffix(curl, "\\"))
-			checkCurl(t, words[1:len(words)-1], words[len(words)-1], strings.TrimSuffix(body, "'"))
-			break
+	var shown strings.Builder
+	curl, body := "", ""
+	for lines := bufio.NewScanner(out); body == "" && lines.Scan(); {
+		line := lines.Text()
+		shown.WriteString(line + "\n")
+		if strings.HasPrefix(line, "curl ") {
+			curl = strings.TrimSuffix(line, "\\")
+		}
+		if quoted, ok := strings.CutPrefix(line, "  -d '"); ok {
+			body = strings.TrimSuffix(quoted, "'")
 		}
 	}
-	if curl == "" {
-		t.Error("no curl command was printed")
+	for _, want := range []string{
+		`signed by the release key +allow +passed +[0-9.]+ ms +[0-9.]+ ms`,
+		`not signed +deny +signature_missing .*`,
+		`signed by a stranger's key +deny +signature_invalid .*`,
+		`signed, by digest +allow +passed .*`,
+		`a pod of two, one not signed +deny +signature_missing .*`,
+		`no tag +deny +tag_denied .*`,
+		`a tag, and no signature asked for +allow +passed .*`,
+		`- image "localhost:[0-9]+/shop/web:unsigned" is not signed, and policy "shop-is-signed" requires a signature by ` +
+			`"release-key"; have it signed`,
+	} {
+		if !regexp.MustCompile(`(?m)^` + want + `$`).MatchString(shown.String()) {
+			t.Errorf("no line %s in\n%s", want, &shown)
+		}
+	}
+	if words := strings.Fields(curl); len(words) > 2 {
+		checkCurl(t, words[1:len(words)-1], words[len(words)-1], body)
+	} else {
+		t.Errorf("no curl command in\n%s", &shown)
 	}
 	interrupt()
 	go func() { _, _ = io.Copy(io.Discard, out) }()
