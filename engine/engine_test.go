@@ -19,6 +19,7 @@ func TestDecide(t *testing.T) {
 		"forger":    &Failure{Reason: ReasonSignatureInvalid, Public: "none of 1 signatures verifies"},
 		"otherdoor": &Failure{Reason: ReasonClaimMismatch, Public: "the signature is for another image"},
 		"liar":      errors.New("something nobody expected"),
+		"bomber":    &Failure{Reason: ReasonRegistryMalformed, Public: "there are too many signatures"},
 	}}
 	ports.sign(ports.push("reg.test/app:signed"), "release", map[string]string{"env": "prod"})
 	ports.push("reg.test/app:unsigned")
@@ -75,6 +76,9 @@ func TestDecide(t *testing.T) {
 	f("down, retry", one(signedBy("down"), onError(OnErrorRetry)), NoMatchDeny, "reg.test/app:signed", Retry, ReasonRegistryUnavailable, "could not be checked")
 	f("down, defer", one(signedBy("down"), onError(OnErrorDefer)), NoMatchDeny, "reg.test/app:signed", Defer, ReasonRegistryUnavailable, "could not be checked")
 	f("down, allow", one(signedBy("down"), onError(OnErrorAllow)), NoMatchDeny, "reg.test/app:signed", Allow, ReasonRegistryUnavailable, "could not be checked")
+	for _, o := range []OnError{OnErrorDeny, OnErrorRetry, OnErrorDefer, OnErrorAllow} {
+		f("malformed", one(signedBy("bomber"), onError(o)), NoMatchDeny, "reg.test/app:signed", Deny, ReasonRegistryMalformed, "too many signatures")
+	}
 	f("unknown error", one(signedBy("liar")), NoMatchDeny, "reg.test/app:signed", Deny, ReasonInternal, "could not be checked")
 
 	f("warn", one(signedBy("release"), mode(Warn)), NoMatchDeny, "reg.test/app:unsigned", Allow, ReasonSignatureMissing, "is not signed")

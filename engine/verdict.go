@@ -56,12 +56,14 @@ type problem struct {
 	detail string
 }
 
-// outcome applies the policy's mode and onError.
+// outcome applies the policy's mode and onError. onError is for registries that can't be asked. What a registry sends
+// may be what somebody has pushed there: if content that breaks the bounds were treated as an outage, whoever may push
+// could turn onError: allow on at will. So it denies, though it is no more remembered than an outage is.
 func (p *problem) outcome() Outcome {
 	switch {
 	case p.policy.Mode == Warn:
 		return Allow
-	case !p.reason.Transient():
+	case !p.reason.Transient(), p.reason == ReasonRegistryMalformed:
 		return Deny
 	}
 	switch p.policy.OnError {

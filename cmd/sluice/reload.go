@@ -40,6 +40,7 @@ type reloader struct {
 	config   *Config    // the last good one
 	policies *policy.Set
 	seen     [numParts]string // hash of each part's files when it was last tried
+	built    string           // what the registries in force were made from
 
 	parts [numParts]part
 }
@@ -169,14 +170,20 @@ func (r *reloader) takeRules() error {
 	return nil
 }
 
-// takeRegistries makes a new backend. What the one before remembered goes with it: facts that were had with other
-// credentials are not this one's.
+// takeRegistries makes a new backend, if the registries or a file of theirs have changed. What the one before
+// remembered goes with it: facts that were had with other credentials are not this one's. A change of policies alone
+// keeps all facts.
 func (r *reloader) takeRegistries() error {
+	from := fmt.Sprint(r.config.resolver(), r.config.Cache) + hashFiles(r.config.registryFiles())
+	if from == r.built {
+		return nil
+	}
 	b, err := newBackend(r.config)
 	if err != nil {
 		return err
 	}
 	r.service.ports.swap(b, drainTimeout)
+	r.built = from
 	return nil
 }
 

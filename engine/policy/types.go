@@ -44,7 +44,8 @@ type Spec struct {
 	Mode string `yaml:"mode,omitempty"`
 	// What happens to an image whose facts cannot be had, because the registry does not answer, say. deny denies it
 	// and says what failed; retry makes the apiserver ask again; defer leaves it to the apiserver's own defaultAllow;
-	// allow allows it and says so in the audit annotations.
+	// allow allows it and says so in the audit annotations. Content that breaks the rules or the bounds is denied
+	// whatever stands here, since whoever may push can make such content.
 	OnError string `yaml:"onError,omitempty"`
 	Cache   *Cache `yaml:"cache,omitempty"`
 	// What the author of a denied pod should do, in one line that is part of every denial.
