@@ -8,7 +8,7 @@ import (
 )
 
 // Serve takes up connections until Drain or Close ends that, and then returns nil; what was taken up may go on. When
-// ctx ends, everything ends at once, as with Close.
+// ctx ends before that, everything ends at once, as with Close: it is not the place for a signal that asks to drain.
 func (s *Server) Serve(ctx context.Context) error {
 	s.mu.Lock()
 	ln := s.listener
@@ -122,7 +122,7 @@ func (s *Server) leave() {
 	<-s.stopped
 }
 
-// Close ends everything at once, reviews in flight included.
+// Close ends everything at once, reviews in flight included. It does not wait for their goroutines.
 func (s *Server) Close() {
 	s.leaving.Store(true)
 	s.mu.Lock()

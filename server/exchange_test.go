@@ -96,6 +96,11 @@ func TestExchanges(t *testing.T) {
 		{name: "PUT", method: "PUT", body: reviewOf("good.example/a:1"), status: 405, begins: `{"kind":"Status","apiVersion":"v1"`},
 		{name: "GET elsewhere", method: "GET", path: "/healthz", status: 404, begins: `{"kind":"Status","apiVersion":"v1"`},
 	}
+	t.Cleanup(func() {
+		if n := f.Stats().BodyBytes; n != 0 {
+			t.Errorf("%d bytes of room are still taken", n)
+		}
+	})
 	eachProtocol(t, func(t *testing.T, proto string) {
 		c := client(t, proto, f.clientTLS(t))
 		for _, test := range tests {

@@ -16,7 +16,8 @@ const maxHead = 8 << 10
 //
 // Left to itself it would answer some requests with a 4xx without asking anyone, which lets pods in: a body over its
 // limit (so it is made to hand over every body as a stream, after one byte, and the limit is ours), multipart bodies
-// (not parsed) and heads that it cannot read (the error handler).
+// (not parsed) and heads that it cannot read (the error handler). The price of streams is that an idle connection keeps
+// its reader of maxHead bytes.
 func (s *Server) newH1(logger *log.Logger) *fasthttp.Server {
 	return &fasthttp.Server{
 		Handler:                      s.serveH1,

@@ -1,5 +1,7 @@
 package server
 
+//lint:file-ignore SA1019 net/http serves only connections that it shook hands with itself; ServeConn takes ours.
+
 import (
 	"log"
 	"net/http"
@@ -21,35 +23,46 @@ const (
 	h2ConnWindow   = 2 * maxWaiting * h2StreamWindow
 )
 
-// newH2 makes the HTTP/2 server, and the configuration that its connections take from net/http, whose Shutdown sends
-// GOAWAY to all of them.
-func (s *Server) newH2(logger *log.Logger) (*http2.Server, *http.Server, error) {
-	base := &http.Server{
-		ReadTimeout:       s.config.ReadTimeout, // of one request's body
-		ReadHeaderTimeout: s.config.ReadTimeout,
-		IdleTimeout:       s.config.IdleTimeout,
-		// A head over this limit is answered 431 by the library, which nothing here can prevent; heads are the
-		// apiserver's own words, and a pod's author has no way into them.
-		MaxHeaderBytes: 64 << 10,
-		ConnState:      trackPhase[http.ConnState],
-		ErrorLog:       logger,
+// h2 is the HTTP/2 server, and the configuration that its connections take from net/http, whose Shutdown sends GOAWAY
+// to all of them. It is given one connection after another and listens to nothing itself.
+type h2 struct {
+	server http2.Server
+	base   http.Server
+}
+
+func (s *Server) newH2(logger *log.Logger) (*h2, error) {
+	h := &h2{
+		base: http.Server{
+			ReadTimeout:       s.config.ReadTimeout, // of one request's body
+			ReadHeaderTimeout: s.config.ReadTimeout,
+			IdleTimeout:       s.config.IdleTimeout,
+			// A head over this limit is answered 431 by the library, which nothing here can prevent; heads are the
+			// apiserver's own words, and a pod's author has no way into them.
+			MaxHeaderBytes: 64 << 10,
+			ConnState:      trackPhase[http.ConnState],
+			ErrorLog:       logger,
+		},
+		server: http2.Server{
+			MaxConcurrentStreams:         h2Streams,
+			MaxUploadBufferPerStream:     h2StreamWindow,
+			MaxUploadBufferPerConnection: h2ConnWindow,
+			IdleTimeout:                  s.config.IdleTimeout,
+		},
 	}
-	h2 := &http2.Server{
-		MaxConcurrentStreams:         h2Streams,
-		MaxUploadBufferPerStream:     h2StreamWindow,
-		MaxUploadBufferPerConnection: h2ConnWindow,
-		IdleTimeout:                  s.config.IdleTimeout,
-	}
-	return h2, base, http2.ConfigureServer(base, h2)
+	return h, http2.ConfigureServer(&h.base, &h.server)
 }
 
 func (s *Server) serveH2(c *conn) {
-	s.h2.ServeConn(c, &http2.ServeConnOpts{
+	s.h2.server.ServeConn(c, &http2.ServeConnOpts{
 		Context:    s.base,
-		BaseConfig: s.h2base,
+		BaseConfig: &s.h2.base,
 		Handler:    &h2Door{s, c},
 	})
 }
+
+// goAway tells every HTTP/2 connection to finish what it has begun and not to begin anything more. It returns at once
+// and may be called again, for connections that came to be since.
+func (s *Server) goAway() { _ = s.h2.base.Shutdown(s.base) }
 
 // h2Door adapts the requests of one connection to [Server.receive].
 type h2Door struct {
@@ -84,7 +97,3 @@ func (h *h2Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(status)
 	_, _ = w.Write(x.reply)
 }
-
-// goAway tells every HTTP/2 connection to finish what it has begun and not to begin anything more. It returns at once
-// and may be called again, for connections that came to be since.
-func (s *Server) goAway() { _ = s.h2base.Shutdown(s.base) }

@@ -38,15 +38,17 @@ func listen(addr string) (*net.TCPListener, error) {
 func sweep(ln *net.TCPListener, serve func(*net.TCPConn)) error {
 	defer ln.Close()
 	err := turnAway(ln)
-	for end := time.Now().Add(sweepLimit); time.Now().Before(end); {
-		if ln.SetDeadline(time.Now().Add(sweepQuiet)) != nil {
-			break
+	quiet := time.Now().Add(sweepQuiet)
+	for end := time.Now().Add(sweepLimit); time.Now().Before(quiet) && time.Now().Before(end); {
+		if ln.SetDeadline(quiet) != nil {
+			break // closed
 		}
 		c, failed := ln.AcceptTCP()
 		switch {
 		case failed == nil:
 			serve(c)
-		case errors.Is(failed, os.ErrDeadlineExceeded), errors.Is(failed, net.ErrClosed):
+			quiet = time.Now().Add(sweepQuiet)
+		case !errors.Is(failed, os.ErrDeadlineExceeded): // which need not be the deadline of here, see Server.leave
 			return err
 		}
 	}

@@ -112,7 +112,8 @@ func TestStats(t *testing.T) {
 	ask("POST", "/", "nonsense")
 	ask("POST", "/", "{}")
 	ask("POST", "/", reviewOf())
-	ask("POST", "/", padded(100_001, "good.example/a:1"))
+	ask("POST", "/", fit(100_001, "good.example/a:1"))
+	ask("POST", "/", fit(100_000, "good.example/a:1"))
 	ask("POST", "/nowhere", "")
 	ask("GET", "/", "")
 	st := f.Stats()
@@ -127,7 +128,7 @@ func TestStats(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(map[key]uint64{
-		{engine.Allow, false}: 1, {engine.Allow, true}: 2, {engine.Deny, false}: 6, {engine.Retry, false}: 1,
+		{engine.Allow, false}: 1, {engine.Allow, true}: 3, {engine.Deny, false}: 6, {engine.Retry, false}: 1,
 	}, reviews); diff != "" {
 		t.Errorf("reviews: %s", diff)
 	}
@@ -138,7 +139,7 @@ func TestStats(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(map[string]uint64{
-		"passed": 3, "static_fail": 1, "registry_unavailable": 1, "internal": 1, "invalid_request": 4,
+		"passed": 4, "static_fail": 1, "registry_unavailable": 1, "internal": 1, "invalid_request": 4,
 	}, byReason); diff != "" {
 		t.Errorf("reasons: %s", diff)
 	}
@@ -156,13 +157,14 @@ func TestStats(t *testing.T) {
 		}
 		return n
 	}
-	if hits, misses := count(st.Hits), count(st.Misses); hits != 2 || misses != 8 || st.Hits.Sum <= 0 || len(st.Hits.Counts) != len(st.Hits.Bounds)+1 {
+	if hits, misses := count(st.Hits), count(st.Misses); hits != 3 || misses != 8 || st.Hits.Sum <= 0 || len(st.Hits.Counts) != len(st.Hits.Bounds)+1 {
 		t.Errorf("%d hits and %d misses took time; %v", hits, misses, st.Hits)
 	}
 	// A panic ends the connection behind its answer.
-	if st.Panics != 1 || st.InFlight != 0 || st.Handshakes != 2 || st.ConnectionsAccepted != 2 || st.Connections["h1"] != 2 || st.ConnectionsOpen["h1"] != 1 {
+	if st.Panics != 1 || st.InFlight != 0 || st.Handshakes != 2 || st.ConnectionsAccepted != 2 || st.Connections["h1"] != 2 {
 		t.Errorf("%+v", st)
 	}
+	eventually(t, "one connection is open", func() bool { return f.Stats().ConnectionsOpen["h1"] == 1 })
 	if n := len(f.records.lines("a panic was recovered")); n != 1 || !strings.Contains(f.records.lines("a panic was recovered")[0], "review_test.go") {
 		t.Errorf("%d records of the panic, with stack", n)
 	}
@@ -227,11 +229,18 @@ func TestExchangeIsUsedAgain(t *testing.T) {
 	if x.body != nil || x.query != nil || x.ctx != nil || x.carrier != nil || x.client != "" || x.waited != 0 || x.request.Images != nil || x.request.Namespace != "" {
 		t.Errorf("%+v", x)
 	}
-	x = &exchange{stripe: x.stripe, reply: make([]byte, 2*keptReply)}
-	f.door.release(x)
-	for range 100 {
-		if y := f.door.acquire(); y == x {
-			t.Error("a reply buffer that has grown is kept")
+	if x.review.Images != nil || x.begin >= 0 {
+		t.Errorf("%v since %v", x.review.Images, x.begin)
+	}
+	for what, x := range map[string]*exchange{
+		"whose reply has grown":     {stripe: x.stripe, reply: make([]byte, 2*keptReply)},
+		"that a panic went through": {stripe: x.stripe, broken: true},
+	} {
+		f.door.release(x)
+		for range 100 {
+			if f.door.acquire() == x {
+				t.Errorf("an exchange %s is kept", what)
+			}
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/valyala/fasthttp"
 	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/net/http2"
 
 	"sluice/server/wire"
 )
@@ -96,8 +94,7 @@ type Server struct {
 	counters    counters
 	complaints  seldom
 	h1          *fasthttp.Server
-	h2          *http2.Server
-	h2base      *http.Server
+	h2          *h2
 
 	base context.Context // ends with Close; all work is done under it
 	end  context.CancelFunc
@@ -139,7 +136,7 @@ func New(config Config) (*Server, error) {
 	}
 	said := chatter(config.Logger)
 	s.h1 = s.newH1(said)
-	if s.h2, s.h2base, err = s.newH2(said); err != nil {
+	if s.h2, err = s.newH2(said); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	return s, nil
@@ -175,8 +172,10 @@ func (s *Server) Addr() net.Addr {
 // Connections that are open stay open.
 func (s *Server) Reload() error { return s.credentials.reload() }
 
-// Hash is that of what Reload has last accepted, and Files are the files it reads.
-func (s *Server) Hash() string    { return s.credentials.current.Load().hash }
+// Hash is the hexadecimal SHA-256 of what Reload has last accepted.
+func (s *Server) Hash() string { return s.credentials.current.Load().hash }
+
+// Files are the paths of what Reload reads.
 func (s *Server) Files() []string { return s.credentials.paths() }
 
 // Draining tells whether the server is about to leave, and no traffic should be sent its way any more.

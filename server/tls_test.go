@@ -20,7 +20,7 @@ func TestCallers(t *testing.T) {
 	t.Parallel()
 	const none = -1 // no answer: the handshake fails
 	named := func(f *fixture, c *Config) {
-		c.TLS.ClientNames = []string{"kube-apiserver", "apiserver.example", "spiffe://cluster/apiserver"}
+		c.TLS.ClientNames = []string{"", "kube-apiserver", "apiserver.example", "spiffe://cluster/apiserver"}
 	}
 	tokens := func(f *fixture, c *Config) {
 		c.TLS.TokenFile = write(t, f.path("tokens"), []byte("# ours\n\n first-token \nsecond-token\n"))
@@ -212,8 +212,8 @@ func TestReload(t *testing.T) {
 		c := f.rawDial(t)
 		return c.ConnectionState().PeerCertificates[0].SerialNumber.String()
 	}
-	before, hash := serial(), f.Hash()
-	if err := f.Reload(); err != nil || f.Hash() != hash || len(hash) != 64 {
+	before, hash, snapshot := serial(), f.Hash(), f.credentials.current.Load()
+	if err := f.Reload(); err != nil || f.Hash() != hash || len(hash) != 64 || f.credentials.current.Load() != snapshot {
 		t.Errorf("unchanged files: %v, hash %s then %s", err, hash, f.Hash())
 	}
 	if want := 4; len(f.Files()) != want {
