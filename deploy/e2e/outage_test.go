@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // The registry is stopped: what each onError makes of that, under each defaultAllow of the apiserver.
@@ -120,7 +121,10 @@ func TestTermination(t *testing.T) {
 	f := newFront(t, shared.registry, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if strings.HasSuffix(r.URL.Path, "/manifests/1") {
 			arrived <- struct{}{}
-			<-release
+			select {
+			case <-release:
+			case <-r.Context().Done():
+			}
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -131,7 +135,13 @@ func TestTermination(t *testing.T) {
 	apiserver := s.failClosed(t)
 	done := make(chan answer, 1)
 	go func() { done <- apiserver.create(t, pod(f.host+"/fixture/signed:1")) }()
-	<-arrived
+	select {
+	case <-arrived:
+	case got := <-done:
+		t.Fatalf("answered before the registry was asked: %s", got)
+	case <-time.After(patience):
+		t.Fatal("the registry is not asked")
+	}
 	s.process.signal(t, syscall.SIGTERM)
 	eventually(t, func() error {
 		if !strings.Contains(s.process.stderr.String(), `"draining"`) {
