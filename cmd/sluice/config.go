@@ -179,9 +179,13 @@ func (c *Config) check(doc *strictyaml.Document) error {
 		path string
 		n    int64
 	}{
-		{"$.limits.maxChecks", int64(c.Limits.MaxChecks)}, {"$.limits.maxWaiting", int64(c.Limits.MaxWaiting)},
-		{"$.cache.verdicts", c.Cache.Verdicts}, {"$.cache.tags", c.Cache.Tags}, {"$.cache.signatures", c.Cache.Signatures},
-		{"$.cache.tagTTL", int64(c.Cache.TagTTL)}, {"$.cache.signatureTTL", int64(c.Cache.SignatureTTL)},
+		{"$.limits.maxChecks", int64(c.Limits.MaxChecks)},
+		{"$.limits.maxWaiting", int64(c.Limits.MaxWaiting)},
+		{"$.cache.verdicts", c.Cache.Verdicts},
+		{"$.cache.tags", c.Cache.Tags},
+		{"$.cache.signatures", c.Cache.Signatures},
+		{"$.cache.tagTTL", int64(c.Cache.TagTTL)},
+		{"$.cache.signatureTTL", int64(c.Cache.SignatureTTL)},
 	} {
 		if p.n < 0 {
 			wrong(p.path, "it can't be negative")

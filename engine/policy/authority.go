@@ -123,7 +123,7 @@ func (c *compiler) keyFile(name string) ([]byte, error) {
 	case strings.Contains(name, "://"):
 		return nil, errors.New("this is not the name of a file; keys are read from files, from data and from the environment, and from nowhere else")
 	case strings.Contains(name, "-----BEGIN"):
-		return nil, errors.New("this is a key, not the name of a file; write data: instead of file:")
+		return nil, errors.New("this is a key, not the name of a file; write data in place of file")
 	case !filepath.IsAbs(name):
 		name = filepath.Join(filepath.Dir(c.file), name)
 	}
@@ -144,7 +144,7 @@ func (c *compiler) keyData(data string) ([]byte, error) {
 	name, isEnv := strings.CutPrefix(data, envScheme)
 	if !isEnv {
 		if !strings.Contains(data, "-----BEGIN") {
-			return nil, errors.New("data is the key itself, -----BEGIN PUBLIC KEY----- and so on, or env://NAME; for a file, write file: instead of data:")
+			return nil, errors.New("data is the key itself, -----BEGIN PUBLIC KEY----- and so on, or env://NAME; for a file, write file in place of data")
 		}
 		return []byte(data), nil
 	}

@@ -13,7 +13,7 @@ func (c *compiler) namespaces(patterns []string) engine.Namespaces {
 	if c.doc.Has(path) && len(patterns) == 0 {
 		c.fail(path, "the list is empty; name a namespace, or leave namespaces out if every one is meant")
 	}
-	var included, excluded []string
+	var excluded []string
 	for i, pattern := range patterns {
 		here := fmt.Sprintf("%s[%d]", path, i)
 		name, excludes := strings.CutPrefix(pattern, "!")
@@ -24,8 +24,6 @@ func (c *compiler) namespaces(patterns []string) engine.Namespaces {
 		}
 		if excludes {
 			excluded = append(excluded, name)
-		} else {
-			included = append(included, name)
 		}
 	}
 	if len(c.errs) > 0 {

@@ -20,8 +20,9 @@ type envelope struct {
 	Kind       string   `yaml:"kind"`
 	Metadata   metadata `yaml:"metadata"`
 	Spec       *spec    `yaml:"spec,omitempty"`
-	internal   string   `yaml:"internal"`
-	Ignored    string   `yaml:"-"`
+	//lint:ignore U1000 no document can set it
+	internal string `yaml:"internal"`
+	Ignored  string `yaml:"-"`
 }
 
 type metadata struct {
