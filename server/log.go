@@ -86,9 +86,9 @@ func (d *door) logUnusable(x *exchange, what unusable, reason string, took time.
 	})
 }
 
-func (d *door) logShed(x *exchange, reason string) {
-	d.log(x, slog.LevelWarn, "review not decided", x.waited, []slog.Attr{
-		slog.String("outcome", engine.Shed.String()),
+func (d *door) logNoRoom(x *exchange, reason string) {
+	d.log(x, slog.LevelWarn, "review denied", x.waited, []slog.Attr{
+		slog.String("outcome", engine.Deny.String()),
 		slog.String("reason", engine.ReasonOverloaded.String()),
 		slog.String("detail", reason),
 	})

@@ -31,7 +31,7 @@ func (s *Server) receive(x *exchange, body io.Reader, size int64) (status int, e
 		return d.unusable(x, unusableTooLarge, s.tooLarge()), err == nil && n == size
 	case size > freeBody:
 		if !s.room(x, size) {
-			return d.shed(x), false
+			return d.noRoom(x), false
 		}
 		defer s.bodies.release(size)
 		x.body = make([]byte, size)
@@ -57,7 +57,7 @@ func (s *Server) receiveUnknown(x *exchange, body io.Reader) (status int, ended 
 	n, err := fill(body, first)
 	if err == nil && int64(n) < limit {
 		if !s.room(x, limit) {
-			return d.shed(x), false
+			return d.noRoom(x), false
 		}
 		defer s.bodies.release(limit)
 		all := make([]byte, limit)

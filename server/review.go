@@ -227,13 +227,14 @@ func (d *door) unusable(x *exchange, what unusable, reason string) int {
 	return statusOK
 }
 
-// shed turns a review away because there is no room for its body.
-func (d *door) shed(x *exchange) int {
-	const message = "too many large reviews are being read at once; the pod can be created again later"
-	x.reply = wire.AppendStatus(x.reply[:0], statusShed, wordShed, message)
-	x.stripe.count(engine.Shed, engine.ReasonOverloaded, false, x.waited)
-	d.logShed(x, message)
-	return statusShed
+// noRoom denies a review whose body there is no room to read. It is a denial and no failure, which defaultAllow would
+// make an admission of: large bodies are a pod's author's to make, as many as it takes.
+func (d *door) noRoom(x *exchange) int {
+	const reason = "too many large reviews are being read at once; the pod can be created again later"
+	x.reply = appendDenial(x.reply[:0], reason, engine.ReasonOverloaded)
+	x.stripe.count(engine.Deny, engine.ReasonOverloaded, false, x.waited)
+	d.logNoRoom(x, reason)
+	return statusOK
 }
 
 // finish is deferred around everything that is done for an exchange. It makes a denial of a panic: whatever went
