@@ -145,12 +145,11 @@ type front struct {
 // newFront starts one. hook answers requests itself or passes them on.
 func newFront(t testing.TB, behind *registry, hook func(w http.ResponseWriter, r *http.Request, next http.Handler)) *front {
 	t.Helper()
-	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: behind.host})
-	direct := proxy.Director
-	proxy.Director = func(r *http.Request) {
-		direct(r)
-		r.Header.Del("Authorization")
-	}
+	target := &url.URL{Scheme: "http", Host: behind.host}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Header.Del("Authorization")
+	}}
 	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { hook(w, r, proxy) }))
 	t.Cleanup(func() {
