@@ -27,6 +27,7 @@ lint: ## gofumpt, go vet and staticcheck
 	@test -z "$$($(GO) tool $(TOOLS) gofumpt -l . | tee /dev/stderr)" || { echo 'run: make fmt' >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool $(TOOLS) staticcheck ./...
+	cd deploy/e2e && $(GO) vet . && $(GO) tool -modfile=../../.ci/tools/go.mod staticcheck .
 
 fmt: ## format the code
 	$(GO) tool $(TOOLS) gofumpt -w .

@@ -60,7 +60,7 @@ func TestDecide(t *testing.T) {
 	f("signed", one(signedBy("release")), NoMatchDeny, "reg.test/app:signed", Allow, ReasonPassed)
 	f("unsigned", one(signedBy("release")), NoMatchDeny, "reg.test/app:unsigned", Deny, ReasonSignatureMissing, "is not signed", `"release"`, "have it signed")
 	f("wrong key", one(signedBy("forger")), NoMatchDeny, "reg.test/app:signed", Deny, ReasonSignatureInvalid, "not by")
-	f("copied signature", one(signedBy("otherdoor")), NoMatchDeny, "reg.test/app:signed", Deny, ReasonClaimMismatch, "another image")
+	f("copied signature", one(signedBy("otherdoor")), NoMatchDeny, "reg.test/app:signed", Deny, ReasonClaimMismatch, "not for this image")
 	f("no such image", one(signedBy("release")), NoMatchDeny, "reg.test/app:gone", Deny, ReasonImageNotFound, "does not exist")
 	f("operator's words", one(signedBy("release"), func(p *Policy) { p.Message = "Ask the release team." }), NoMatchDeny, "reg.test/app:unsigned", Deny, ReasonSignatureMissing, `by "release": Ask the release team.`)
 	f("any authority", one(signedBy("forger", "release")), NoMatchDeny, "reg.test/app:signed", Allow, ReasonPassed)

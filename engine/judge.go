@@ -261,7 +261,7 @@ func (j *judgement) failed(p *Policy, f *Failure) *problem {
 		wrong.what = "is signed, but not by " + signers + ", as " + policy + " requires"
 		wrong.remedy = "have it signed with that key"
 	case ReasonClaimMismatch:
-		wrong.what = "carries a signature that was made for another image, and " + policy + " requires one by " + signers + " for this one"
+		wrong.what = "carries a signature by the right key that is not for this image, and " + policy + " requires one by " + signers + " that is"
 		wrong.remedy = "have this image signed"
 	case ReasonImageNotFound:
 		wrong.what = "does not exist in its registry, so " + policy + " cannot accept it"

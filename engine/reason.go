@@ -25,7 +25,7 @@ const (
 	ReasonImageNotFound       // the registry says that there is no such image
 	ReasonSignatureMissing    // there is no signature for the digest
 	ReasonSignatureInvalid    // there are signatures, none of them by this authority's key
-	ReasonClaimMismatch       // signed by the key, but for another image
+	ReasonClaimMismatch       // signed by the key, but not for this image
 	ReasonAnnotationsMismatch // signed by the key, but without the annotations that the policy asks for
 
 	// Undecidable for now: the policy's onError decides, and nothing longer than a moment is remembered.

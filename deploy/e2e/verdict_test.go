@@ -82,7 +82,7 @@ func TestCopiedSignatureIsDenied(t *testing.T) {
 	bad := shared.registry.push(t, repositoryOf(t), "1")
 	copyImage(t, good.signatures(), bad.signatures())
 	s := newService(t, usual(t))
-	s.failClosed(t).create(t, pod(bad.tag("1"))).denied(t, "claim_mismatch", bad.tag("1"), "made for another image")
+	s.failClosed(t).create(t, pod(bad.tag("1"))).denied(t, "claim_mismatch", bad.tag("1"), "not for this image")
 }
 
 func TestMissingImageIsDenied(t *testing.T) {
