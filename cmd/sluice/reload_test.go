@@ -368,3 +368,29 @@ func TestCertificatesReloadByThemselves(t *testing.T) {
 		}
 	})
 }
+
+// TestReloadKeepsFacts: what is known of tags and signatures outlives a reload that changes no registry, so that a
+// change of policy does not set off a storm of requests; and ends with the credentials it was had with.
+func TestReloadKeepsFacts(t *testing.T) {
+	const registries = "registries: [{host: registry.example.com, usernameFile: username, passwordFile: password}]\n"
+	credentials := map[string]string{"username": "sluice", "password": "one"}
+	watchedWith(t, registries, allowing, credentials, func(t *testing.T, w *watching) {
+		facts := w.ports.current.Load()
+		w.write("rules/a.yaml", denying)
+		for range 2 {
+			if _, err := w.reloader.reload(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if w.ports.current.Load() != facts {
+			t.Error("a reload of policies has thrown away what is known of registries")
+		}
+		w.write("password", "two")
+		if _, err := w.reloader.reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if w.ports.current.Load() == facts {
+			t.Error("new credentials have not been taken up")
+		}
+	})
+}
