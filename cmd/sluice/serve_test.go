@@ -204,7 +204,7 @@ func TestCredentialsRotate(t *testing.T) {
 	r := f.start()
 
 	var asked atomic.Int64
-	var g errgroup.Group
+	g, failed := errgroup.WithContext(t.Context())
 	halfway := make(chan struct{})
 	for worker := range 4 {
 		g.Go(func() error {
@@ -220,7 +220,10 @@ func TestCredentialsRotate(t *testing.T) {
 			return nil
 		})
 	}
-	<-halfway
+	select {
+	case <-halfway:
+	case <-failed.Done():
+	}
 	accept("first", "second")
 	f.write("password", "second\n")
 	if status, body := r.reload(); status != http.StatusOK {
@@ -473,7 +476,11 @@ func TestTermination(t *testing.T) {
 		}
 		answered <- err
 	}()
-	<-asked
+	select {
+	case <-asked:
+	case err := <-answered:
+		t.Fatalf("answered without a look at the registry: %v", err)
+	}
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
