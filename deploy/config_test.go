@@ -32,6 +32,8 @@ type config struct {
 		ReviewTimeout     string `yaml:"reviewTimeout"`
 		MaxBody           string `yaml:"maxBody"`
 		MaxBodiesInFlight string `yaml:"maxBodiesInFlight"`
+		MaxChecks         int    `yaml:"maxChecks"`
+		MaxWaiting        int    `yaml:"maxWaiting"`
 	}
 	Registries []struct {
 		Host             string
