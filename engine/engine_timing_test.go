@@ -37,6 +37,7 @@ func hitReviews(t testing.TB) (e *Engine, allowed, denied, many *Request) {
 func benchmarkHit(b *testing.B, e *Engine, req *Request) {
 	b.Helper()
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		var res Result
 		for pb.Next() {
