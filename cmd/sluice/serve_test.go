@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
@@ -418,8 +419,10 @@ type process struct {
 // startProcess runs sluice serve, and waits until it serves.
 func (f files) startProcess() *process {
 	f.t.Helper()
+	ctx, kill := context.WithTimeout(context.Background(), time.Minute) // it must not outlive a test that hangs
+	f.t.Cleanup(kill)
 	p := &process{
-		Cmd:     exec.Command("sluice", "serve", "--config", f.path("sluice.yaml")),
+		Cmd:     exec.CommandContext(ctx, "sluice", "serve", "--config", f.path("sluice.yaml")),
 		records: new(records), ended: make(chan error, 1),
 	}
 	p.Env = append(os.Environ(), atOnce)
@@ -438,7 +441,6 @@ func (f files) startProcess() *process {
 		}
 		p.ended <- p.Wait()
 	}()
-	f.t.Cleanup(func() { _ = p.Process.Kill() })
 	serving := p.records.await(f.t, "serving")
 	p.review, p.admin = serving["address"].(string), serving["admin"].(string)
 	return p
