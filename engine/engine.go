@@ -168,8 +168,14 @@ func (e *Engine) miss(ctx context.Context, s *Snapshot, req *Request, res *Resul
 	res.finish()
 }
 
-// verdict finds the verdict on one image, remembered, joined or decided now.
-func (e *Engine) verdict(ctx context.Context, sc *scope, image string) *Verdict {
+// verdict finds the verdict on one image, remembered, joined or decided now. It may run on a goroutine of the engine's
+// own, where a panic that nobody recovers ends the process, so it becomes a denial here.
+func (e *Engine) verdict(ctx context.Context, sc *scope, image string) (v *Verdict) {
+	defer func() {
+		if p := recover(); p != nil {
+			v = broken(image, p)
+		}
+	}()
 	ref, err := ParseReference(image)
 	if err != nil {
 		return invalid(image, err)

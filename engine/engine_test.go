@@ -378,3 +378,12 @@ func TestPortPanics(t *testing.T) {
 		t.Errorf("%d checks are still counted after a panic", s.Checking)
 	}
 }
+
+// TestOwnPanics shows the same of a panic in the engine itself, on a goroutine that nobody else watches over.
+func TestOwnPanics(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, &facts{}, NoMatchDeny, policyFor(t, "p", "reg.test/**", func(p *Policy) { p.Authorities = []*Authority{nil} }))
+	if got, reason, message := decide(t, e, "default", "reg.test/a:1", "reg.test/b:1", "reg.test/c:1"); got != Deny || reason != ReasonInternal {
+		t.Errorf("%s (%s): %s", got, reason, message)
+	}
+}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 )
@@ -138,6 +139,14 @@ func quote(image string) string {
 func invalid(image string, err error) *Verdict {
 	p := problem{what: "is no image reference: " + err.Error(), remedy: "correct it"}
 	return &Verdict{Image: image, Outcome: Deny, Reason: ReasonInvalidReference, Message: p.message(image)}
+}
+
+// broken is the verdict on an image over which we stumbled.
+func broken(image string, panicked any) *Verdict {
+	p := problem{what: "could not be checked because of an internal error", remedy: "tell the cluster's operators"}
+	return &Verdict{
+		Image: image, Outcome: Deny, Reason: ReasonInternal, Message: p.message(image), Detail: fmt.Sprintf("panic: %v", panicked),
+	}
 }
 
 // unmatched is the verdict on an image that no policy matches.
