@@ -118,13 +118,12 @@ func (e *Engine) Hit(req *Request, res *Result) bool {
 	return true
 }
 
-// Decide decides the review, checking what is not remembered within ctx. It always leaves an answer in res.
+// Decide decides a review that is no hit, checking what is not remembered within ctx. It always leaves an answer in
+// res.
 func (e *Engine) Decide(ctx context.Context, req *Request, res *Result) {
 	for {
 		s := e.snapshot.Load()
-		if !e.Hit(req, res) {
-			e.miss(ctx, s, req, res)
-		}
+		e.miss(ctx, s, req, res)
 		// Rules that changed meanwhile are the ones to answer by, while there is time.
 		if e.snapshot.Load() == s || ctx.Err() != nil {
 			return

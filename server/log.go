@@ -100,7 +100,7 @@ func (d *door) log(x *exchange, level slog.Level, text string, took time.Duratio
 	if x.client != "" {
 		attrs = append(attrs, slog.String("client", clip(x.client, maxLogged)))
 	}
-	d.logger.LogAttrs(d.base, level, text, append(attrs, slog.Duration("took", took))...)
+	d.logger.LogAttrs(d.base, level, text, append(attrs, slog.String("took", took.String()))...)
 }
 
 // chatter receives what the HTTP libraries have to say, all of it about connections that others ended.
