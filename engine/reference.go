@@ -71,8 +71,8 @@ var (
 )
 
 // ParseReference reads an image string as container runtimes do (the grammar of distribution/reference v0.6), except
-// that it refuses what no runtime can pull or what two parsers read differently: upper-case registry names and digests
-// of other algorithms than SHA-256. The errors complete the sentence "the image is no reference: …" and never hold the
+// that it refuses what no runtime can pull or what two parsers read differently: registry names that are upper-case or no
+// host names, and digests of other algorithms than SHA-256. The errors complete the sentence "the image is no reference: …" and never hold the
 // image, which is hostile input.
 func ParseReference(s string) (Reference, error) {
 	var r Reference
