@@ -16,7 +16,7 @@ type Config struct {
 	Resolver Resolver
 	Verifier Verifier
 
-	MaxVerdicts     int64 // how many verdicts are remembered; default 100,000
+	MaxVerdicts     int64 // how many verdicts are remembered, each KiB of text counting as one more; default 100,000
 	MissesPerReview int   // how many images of one review are checked side by side; default 16
 	MaxChecks       int   // how many images are checked at once, over all reviews; default 256
 	MaxWaiting      int   // how many more may wait for that; beyond it reviews are shed; default 4,096
@@ -44,6 +44,12 @@ type verdictKey struct {
 	image string
 }
 
+// verdictCost counts a verdict as one, and one more for each KiB of its text: a pod's author chooses how long an image
+// string is, and a denial repeats it.
+func verdictCost(k verdictKey, v *Verdict) int64 {
+	return 1 + int64(len(k.image)+len(v.Message)+len(v.Detail))>>10
+}
+
 // New makes an Engine, which denies everything until Load.
 func New(c Config) (*Engine, error) {
 	if c.Resolver == nil || c.Verifier == nil {
@@ -60,7 +66,7 @@ func New(c Config) (*Engine, error) {
 	if c.MaxVerdicts <= 0 {
 		c.MaxVerdicts = 100_000
 	}
-	verdicts, err := cache.New(cache.Options[verdictKey, *Verdict]{MaxCost: c.MaxVerdicts})
+	verdicts, err := cache.New(cache.Options[verdictKey, *Verdict]{MaxCost: c.MaxVerdicts, Cost: verdictCost})
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -387,5 +388,31 @@ func TestOwnPanics(t *testing.T) {
 	e := newEngine(t, &facts{}, NoMatchDeny, policyFor(t, "p", "reg.test/**", func(p *Policy) { p.Authorities = []*Authority{nil} }))
 	if got, reason, message := decide(t, e, "default", "reg.test/a:1", "reg.test/b:1", "reg.test/c:1"); got != Deny || reason != ReasonInternal {
 		t.Errorf("%s (%s): %s", got, reason, message)
+	}
+}
+
+// TestHostileImagesAreBounded fills the cache with the longest images there are, each with a denial that repeats it and
+// adds the longest message, and looks at what the heap holds.
+func TestHostileImagesAreBounded(t *testing.T) {
+	e, err := New(Config{Resolver: &facts{}, Verifier: &facts{}, MaxVerdicts: 2000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	e.Load(NewSnapshot([]*Policy{policyFor(t, "p", "**", denyTags("*"), func(p *Policy) { p.Message = strings.Repeat("x", 1000) })}, NoMatchDeny))
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	for i := range 20_000 {
+		decide(t, e, "default", fmt.Sprintf("reg.test/%s%05d:%s", strings.Repeat("a", 240), i, strings.Repeat("b", 128)))
+	}
+	// 2,000 of cost, a KiB and an entry each, and what the cache's first level may hold beside them.
+	grown, limit := heap()-before, int64(5<<20)
+	if grown > limit {
+		t.Errorf("the heap has grown by %d KiB, want at most %d", grown>>10, limit>>10)
 	}
 }
