@@ -37,11 +37,13 @@ func watchedWith(t *testing.T, more, policy string, contents map[string]string, 
 			w.reloader.run(ctx, w.hangup)
 			close(ended)
 		}()
+		defer func() {
+			stop()
+			<-ended
+			w.service.close()
+			time.Sleep(3 * drainTimeout) // backends that were replaced are closed after a while
+		}()
 		test(t, w)
-		stop()
-		<-ended
-		w.service.close()
-		time.Sleep(3 * drainTimeout) // backends that were replaced are closed after a while
 	})
 }
 
