@@ -88,7 +88,7 @@ func TestGolden(t *testing.T) {
 		b = render(t, deploy.Options{
 			Server: "https://[::1]/elsewhere/it's", Mount: `/etc/it's "here" #1`, DefaultAllow: true, CA: ca,
 		})
-		golden(t, "odd-instructions.txt", []byte(text(t, b, "/root/my sluice/")))
+		golden(t, "odd-instructions.txt", []byte(text(t, b, "/srv/my sluice/")))
 		golden(t, "odd-kubeconfig.yaml", file(t, b, "kubeconfig.yaml"))
 	})
 }

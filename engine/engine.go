@@ -189,10 +189,7 @@ func (e *Engine) verdict(ctx context.Context, sc *scope, image string) (v *Verdi
 		func(ctx context.Context) (*Verdict, time.Duration, error) {
 			j := newJudgement(e, sc, image, ref)
 			defer j.done()
-			v, ttl := j.decide(ctx)
-			if err := ctx.Err(); err != nil { // nobody waits any more: what was found out may be half the truth
-				return nil, 0, err
-			}
+			v, ttl := j.decide(ctx) // not remembered if nobody waits any more: the cache sees to that
 			return v, ttl, nil
 		})
 	if err != nil {

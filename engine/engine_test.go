@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 )
 
 // TestDecide is what policies mean: which outcome, for which reason, in which words.
@@ -55,7 +57,7 @@ func TestDecide(t *testing.T) {
 	f("digest beside a denied tag", one(denyTags("latest")), NoMatchDeny, "reg.test/app:latest@"+someDigest, Allow, ReasonPassed)
 	f("tag pattern", one(denyTags("dev-*")), NoMatchDeny, "reg.test/app:dev-1", Deny, ReasonTagDenied)
 	f("tag pattern", one(denyTags("dev-*")), NoMatchDeny, "reg.test/app:v1", Allow, ReasonPassed)
-	f("digest required", one(func(p *Policy) { p.Tags.RequireDigest = true }), NoMatchDeny, "reg.test/app:v1", Deny, ReasonDigestRequired, "requires one")
+	f("digest required", one(func(p *Policy) { p.Tags.RequireDigest = true }), NoMatchDeny, "reg.test/app:v1", Deny, ReasonDigestRequired, "requires one", "write it as name@sha256:")
 	f("digest required", one(func(p *Policy) { p.Tags.RequireDigest = true }), NoMatchDeny, "reg.test/app@"+someDigest, Allow, ReasonPassed)
 
 	f("signed", one(signedBy("release")), NoMatchDeny, "reg.test/app:signed", Allow, ReasonPassed)
@@ -70,6 +72,7 @@ func TestDecide(t *testing.T) {
 	f("one down, one against", one(signedBy("release", "down"), onError(OnErrorAllow)), NoMatchDeny, "reg.test/app:unsigned", Allow, ReasonRegistryUnavailable, "could not be checked")
 	f("annotations", one(signedBy("release"), func(p *Policy) { p.Authorities[0].Annotations = map[string]string{"env": "prod"} }), NoMatchDeny, "reg.test/app:signed", Allow, ReasonPassed)
 	f("annotations", one(signedBy("release"), func(p *Policy) { p.Authorities[0].Annotations = map[string]string{"env": "dev"} }), NoMatchDeny, "reg.test/app:signed", Deny, ReasonAnnotationsMismatch, "env=dev")
+	f("annotations", one(signedBy("release"), func(p *Policy) { p.Authorities[0].Annotations = map[string]string{"env": "prod", "by": ""} }), NoMatchDeny, "reg.test/app:signed", Deny, ReasonAnnotationsMismatch, "by=, env=prod")
 	f("static pass", one(func(p *Policy) { p.Authorities = []*Authority{{Static: StaticFail}, {Static: StaticPass}} }), NoMatchDeny, "reg.test/app:gone", Allow, ReasonPassed)
 	f("static fail", one(func(p *Policy) { p.Authorities = []*Authority{{Static: StaticFail}} }), NoMatchDeny, "reg.test/app:gone", Deny, ReasonStaticFail, `refused by policy "p"`)
 
@@ -298,6 +301,14 @@ func TestReload(t *testing.T) {
 		t.Errorf("a review that was under way during the reload is answered %s by the old rules", got)
 	}
 	e.Load(NewSnapshot([]*Policy{before}, NoMatchDeny))
+	if got, _, _ := decide(t, e, "default", "other.test/app:1"); got != Deny {
+		t.Errorf("an image that no policy matches is %s", got)
+	}
+	e.Load(NewSnapshot([]*Policy{before}, NoMatchAllow))
+	if got, _, _ := decide(t, e, "default", "other.test/app:1"); got != Allow {
+		t.Errorf("an image that no policy matches is %s after noMatch has changed", got)
+	}
+	e.Load(NewSnapshot([]*Policy{before}, NoMatchDeny))
 	_, verifies := ports.counts()
 	if got, _, _ := decide(t, e, "default", "reg.test/app:1"); got != Allow {
 		t.Errorf("%s by the rules that came back", got)
@@ -354,6 +365,9 @@ func TestOverload(t *testing.T) {
 			}
 			close(release)
 			wg.Wait()
+			if _, reason, _ := decide(t, e, "default", "reg.test/app-13:1"); reason != ReasonImageNotFound {
+				t.Errorf("%s is remembered when there is room again", reason)
+			}
 			if most > 4 {
 				t.Errorf("%d checks at once, want at most 4", most)
 			}
@@ -414,5 +428,106 @@ func TestHostileImagesAreBounded(t *testing.T) {
 	grown, limit := heap()-before, int64(5<<20)
 	if grown > limit {
 		t.Errorf("the heap has grown by %d KiB, want at most %d", grown>>10, limit>>10)
+	}
+}
+
+// TestBorrowedStrings shows that nothing remembered points into the request's buffer, which the next request is read to.
+func TestBorrowedStrings(t *testing.T) {
+	t.Parallel()
+	ports := &facts{}
+	ports.sign(ports.push("reg.test/good:1"), "release", nil)
+	ports.push("reg.test/evil:1")
+	prod, _, err := ParseNamespaces([]string{"prod"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newEngine(t, ports, NoMatchDeny,
+		policyFor(t, "signed", "reg.test/**", signedBy("release"), func(p *Policy) { p.Namespaces = prod }),
+		policyFor(t, "anything", "**", func(p *Policy) { p.Authorities = []*Authority{{Static: StaticPass}} }))
+	image, namespace := []byte("reg.test/good:1"), []byte("prod")
+	borrow := func(b []byte) string { return unsafe.String(&b[0], len(b)) }
+	var res Result
+	e.Decide(t.Context(), &Request{borrow(namespace), []string{borrow(image)}}, &res)
+	if res.Outcome != Allow || string(res.Images()[0].Image) != "reg.test/good:1" {
+		t.Fatalf("%s: %s", res.Outcome, res.Message())
+	}
+	copy(image, "reg.test/evil:1")
+	copy(namespace, "test")
+	if got := res.Images()[0].Image; got != "reg.test/good:1" {
+		t.Errorf("a verdict on reg.test/good:1 is now one on %s", got)
+	}
+	f := func(namespace, image string, want Outcome) {
+		t.Helper()
+		if got, _, message := decide(t, e, namespace, image); got != want {
+			t.Errorf("%s in %s: %s, want %s: %s", image, namespace, got, want, message)
+		}
+	}
+	f("prod", "reg.test/evil:1", Deny)
+	f("prod", "reg.test/good:1", Allow)
+	f("test", "reg.test/evil:1", Allow)
+	resolves, _ := ports.counts()
+	if !e.Hit(&Request{"prod", []string{"reg.test/good:1"}}, &res) || resolves != 2 {
+		t.Errorf("the verdict on reg.test/good:1 is lost, or was found again: %d resolutions", resolves)
+	}
+}
+
+// TestStrictestOutcome shows which of several images' outcomes a review has.
+func TestStrictestOutcome(t *testing.T) {
+	t.Parallel()
+	down := &facts{resolveErr: &Failure{Reason: ReasonRegistryUnavailable, Public: "it did not answer"}}
+	e := newEngine(t, down, NoMatchAllow,
+		policyFor(t, "allow", "a.test/**", signedBy("x"), onError(OnErrorAllow)), policyFor(t, "defer", "b.test/**", signedBy("x"), onError(OnErrorDefer)),
+		policyFor(t, "retry", "c.test/**", signedBy("x"), onError(OnErrorRetry)), policyFor(t, "deny", "d.test/**", signedBy("x")))
+	images := []string{"a.test/x", "b.test/x", "c.test/x", "d.test/x"}
+	for _, some := range [][]string{{"other.test/x", "a.test/x"}, {"a.test/x", "other.test/x"}} {
+		if _, reason, _ := decide(t, e, "default", some...); reason != ReasonRegistryUnavailable {
+			t.Errorf("%q: the reason is %s, want that of the warning", some, reason)
+		}
+	}
+	for i, want := range []Outcome{Allow, Defer, Retry, Deny} {
+		for j := range i + 1 { // wherever in the pod the strictest stands
+			some := slices.Concat(images[i-j:i+1], images[:i-j])
+			if got, _, _ := decide(t, e, "default", some...); got != want {
+				t.Errorf("%q: %s, want %s", some, got, want)
+			}
+		}
+	}
+}
+
+// TestOneResolution shows that a tag is resolved once in a decision, also if that fails, and that what a resolver
+// returns is held to be a digest.
+func TestOneResolution(t *testing.T) {
+	t.Parallel()
+	ports := &facts{digests: map[string]Digest{"reg.test/liar:1": "latest"}}
+	e := newEngine(t, ports, NoMatchDeny, policyFor(t, "a", "**", signedBy("x", "y"), mode(Warn)), policyFor(t, "b", "**", signedBy("z")))
+	if _, reason, message := decide(t, e, "default", "reg.test/gone:1"); reason != ReasonImageNotFound {
+		t.Errorf("%s: %s", reason, message)
+	}
+	if resolves, _ := ports.counts(); resolves != 1 {
+		t.Errorf("%d resolutions in one decision, want 1", resolves)
+	}
+	if got, reason, _ := decide(t, e, "default", "reg.test/liar:1"); got != Deny || reason != ReasonInternal {
+		t.Errorf("a resolver's nonsense is %s (%s)", got, reason)
+	}
+	if _, verifies := ports.counts(); verifies != 0 {
+		t.Errorf("%d verifications of no digest", verifies)
+	}
+	if s := e.Stats(); s.Checking != 0 {
+		t.Errorf("%d checks are still counted", s.Checking)
+	}
+}
+
+// TestNoTime shows that what takes no facts is decided however little time there is.
+func TestNoTime(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, &facts{}, NoMatchDeny, policyFor(t, "tags", "**", denyTags("latest")),
+		policyFor(t, "static", "**", func(p *Policy) { p.Authorities = []*Authority{{Static: StaticPass}} }))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for image, want := range map[string]Outcome{"a:1": Allow, "a": Deny} {
+		var res Result
+		if e.Decide(ctx, &Request{"default", []string{image}}, &res); res.Outcome != want || res.Reason.Transient() {
+			t.Errorf("%s: %s (%s), want %s", image, res.Outcome, res.Reason, want)
+		}
 	}
 }

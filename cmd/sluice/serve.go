@@ -181,7 +181,7 @@ func (s *service) serve(ctx context.Context, shutdownDelay time.Duration) error 
 	defer signal.Stop(hangup)
 
 	background := context.WithoutCancel(ctx)
-	var g errgroup.Group
+	g, failed := errgroup.WithContext(background)
 	g.Go(func() error { return s.front.Serve(background) })
 	g.Go(s.admin.Serve)
 	reloading, stopReloading := context.WithCancel(background)
@@ -189,7 +189,10 @@ func (s *service) serve(ctx context.Context, shutdownDelay time.Duration) error 
 		s.reloader.run(reloading, hangup)
 		return nil
 	})
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-failed.Done(): // one of the ports: what the other can still answer is answered
+	}
 	s.admin.Drain()
 	s.log.InfoContext(ctx, "draining", "delay", shutdownDelay.String())
 	drain, cancel := context.WithTimeout(background, shutdownDelay+drainTimeout)
