@@ -24,7 +24,8 @@ test: ## unit and integration tests with the race detector, and the allocation t
 	$(GO) test -run 'Alloc' ./cache ./engine ./server/...
 
 lint: ## gofumpt, go vet and staticcheck
-	@test -z "$$($(GO) tool $(TOOLS) gofumpt -l . | tee /dev/stderr)" || { echo 'run: make fmt' >&2; exit 1; }
+	@unformatted=$$($(GO) tool $(TOOLS) gofumpt -l .); \
+	if [ -n "$$unformatted" ]; then echo "$$unformatted" >&2; echo 'run: make fmt' >&2; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool $(TOOLS) staticcheck ./...
 	cd deploy/e2e && $(GO) vet . && $(GO) tool -modfile=../../.ci/tools/go.mod staticcheck .
