@@ -107,7 +107,7 @@ func TestParseReferenceOfPieces(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	accepted := 0
-	for range 50_000 {
+	for range 10_000 {
 		var b strings.Builder
 		for range r.IntN(7) + 1 {
 			b.WriteString(pieces[r.IntN(len(pieces))])
@@ -116,7 +116,7 @@ func TestParseReferenceOfPieces(t *testing.T) {
 			accepted++
 		}
 	}
-	if accepted < 1000 {
-		t.Errorf("only %d references of 50,000 were any: the pieces show nothing", accepted)
+	if accepted < 200 {
+		t.Errorf("only %d references of 10,000 were any: the pieces show nothing", accepted)
 	}
 }
