@@ -67,7 +67,7 @@ func (s *service) instruments() []telemetry.Instrument {
 	frontGauge := func(name, help string, read func(server.Stats, values)) telemetry.Instrument {
 		return telemetry.Gauge(name, help, func(observe values) { read(s.front.Stats(), observe) })
 	}
-	cacheCounter := func(name, help string, read func(cache.Stats, func(int64, ...telemetry.Label), telemetry.Label)) telemetry.Instrument {
+	cacheCounter := func(name, help string, read func(cache.Stats, counts, telemetry.Label)) telemetry.Instrument {
 		return telemetry.Counter(name, help, func(observe counts) {
 			for cacheName, stats := range s.caches() {
 				read(stats, observe, label("cache", cacheName))
@@ -159,23 +159,23 @@ func (s *service) instruments() []telemetry.Instrument {
 			}),
 
 		cacheCounter("sluice_cache_hits_total", "Look-ups answered from a cache (the verdicts' are sampled: see sluice_reviews_total).",
-			func(st cache.Stats, observe func(int64, ...telemetry.Label), l telemetry.Label) {
+			func(st cache.Stats, observe counts, l telemetry.Label) {
 				observe(int64(st.Hits), l)
 			}),
 		cacheCounter("sluice_cache_misses_total", "Look-ups that a cache could not answer.",
-			func(st cache.Stats, observe func(int64, ...telemetry.Label), l telemetry.Label) {
+			func(st cache.Stats, observe counts, l telemetry.Label) {
 				observe(int64(st.Misses), l)
 			}),
 		cacheCounter("sluice_cache_joined_total", "Look-ups that waited for a load that was under way.",
-			func(st cache.Stats, observe func(int64, ...telemetry.Label), l telemetry.Label) {
+			func(st cache.Stats, observe counts, l telemetry.Label) {
 				observe(int64(st.Joined), l)
 			}),
 		cacheCounter("sluice_cache_loads_total", "Loads begun because nothing was cached.",
-			func(st cache.Stats, observe func(int64, ...telemetry.Label), l telemetry.Label) {
+			func(st cache.Stats, observe counts, l telemetry.Label) {
 				observe(int64(st.Loads), l)
 			}),
 		cacheCounter("sluice_cache_evictions_total", "Entries pushed out for want of room.",
-			func(st cache.Stats, observe func(int64, ...telemetry.Label), l telemetry.Label) {
+			func(st cache.Stats, observe counts, l telemetry.Label) {
 				observe(int64(st.Evicted), l)
 			}),
 		telemetry.Gauge("sluice_cache_cost", "What the entries of a cache cost: their number, or bytes for downloads.", func(observe values) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
@@ -396,5 +397,27 @@ func TestMetrics(t *testing.T) {
 		if got := after[name]; got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
+	}
+}
+
+// TestServeEndsWithAPort: a service that can answer on one of its ports only is no service, and ends with an error.
+func TestServeEndsWithAPort(t *testing.T) {
+	t.Parallel()
+	s, _ := newFiles(t, "", allowing).put()
+	if err := s.listen(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.front.Drain(t.Context()); err != nil { // which leaves nothing for the service to serve on
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.serve(t.Context(), 0) }()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("the service ended without saying why")
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the service goes on without its port")
 	}
 }
