@@ -14,8 +14,9 @@ import (
 // the counts that a decision depends on.
 type facts struct {
 	mu         sync.Mutex
-	digests    map[string]Digest               // by reference with tag
-	signatures map[string][]Signature          // by digest + authority ID
+	digests    map[string]Digest      // by reference with tag
+	signatures map[string][]Signature // by digest + authority ID
+	children   map[Digest][]Child
 	resolveErr error                           // what Resolve fails with
 	verifyErr  map[string]error                // by authority ID
 	wait       func(ctx context.Context) error // called by both, without the lock
@@ -45,10 +46,17 @@ func (f *facts) Resolve(ctx context.Context, ref Reference) (Resolution, error) 
 	return Resolution{d, ttl}, nil
 }
 
+// Children is for the tests of platforms.
+func (f *facts) Children(_ context.Context, ref Reference) ([]Child, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.children[ref.Digest], nil
+}
+
 func (f *facts) Verify(ctx context.Context, ref Reference, a *Authority) (Evidence, error) {
 	f.mu.Lock()
 	f.verifies++
-	signatures, err := f.signatures[string(ref.Digest)+a.ID], f.verifyErr[a.ID]
+	signatures, err := f.signatures[string(ref.Digest)+a.Trust.ID], f.verifyErr[a.Trust.ID]
 	f.mu.Unlock()
 	if f.wait != nil {
 		if err := f.wait(ctx); err != nil {
@@ -125,7 +133,7 @@ func policyFor(t testing.TB, name, glob string, options ...func(*Policy)) *Polic
 func signedBy(ids ...string) func(*Policy) {
 	return func(p *Policy) {
 		for _, id := range ids {
-			p.Authorities = append(p.Authorities, &Authority{Name: id, ID: id})
+			p.Authorities = append(p.Authorities, &Authority{Name: id, Trust: &Trust{ID: id}})
 		}
 	}
 }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -203,30 +202,11 @@ func (j *judgement) authority(ctx context.Context, p *Policy, a *Authority) *pro
 		return j.failed(p, asFailure(err))
 	}
 	j.rests(evidence.TTL)
-	for _, s := range evidence.Signatures {
-		if carries(s.Annotations, a.Annotations) {
-			return nil
-		}
+	refusal := a.Weigh(j.ref, evidence.Signatures, time.Now())
+	if refusal == nil {
+		return nil
 	}
-	wanted := make([]string, 0, len(a.Annotations))
-	for _, k := range slices.Sorted(maps.Keys(a.Annotations)) {
-		wanted = append(wanted, k+"="+a.Annotations[k])
-	}
-	return &problem{
-		policy: p, reason: ReasonAnnotationsMismatch,
-		what: "is signed by " + quote(a.Name) + ", but not with the annotations " + strings.Join(wanted, ", ") +
-			", which policy " + quote(p.Name) + " requires",
-		remedy: "have it signed with them",
-	}
-}
-
-func carries(have, want map[string]string) bool {
-	for k, v := range want {
-		if got, ok := have[k]; !ok || got != v {
-			return false
-		}
-	}
-	return true
+	return &problem{policy: p, reason: refusal.Reason, what: refusal.What, remedy: refusal.Remedy}
 }
 
 // resolve finds the digest of the tag, once.

@@ -7,12 +7,17 @@ import (
 	"time"
 )
 
-// Resolver finds the digest that a tag names at this moment.
+// Resolver finds the digest that a tag names at this moment, and the manifests that an index is made of.
 //
-// Resolve is called concurrently, once per joined miss, and only for references without a digest. It returns within
-// ctx and keeps nothing of ref. Every error is a [*Failure]; another error is taken for [ReasonInternal].
+// Both methods are called concurrently, return within ctx and keep nothing of ref. Every error is a [*Failure]; another
+// error is taken for [ReasonInternal].
 type Resolver interface {
+	// Resolve is called once per joined miss, and only for references without a digest.
 	Resolve(ctx context.Context, ref Reference) (Resolution, error)
+
+	// Children returns what the index ref.Digest is made of, in its order; none if it is no index. The bytes of the
+	// index have been hashed. It is called only where a policy asks about platforms.
+	Children(ctx context.Context, ref Reference) ([]Child, error)
 }
 
 // Resolution is the fact *this tag points at this digest*, and for how much longer it may be relied on.
@@ -21,27 +26,56 @@ type Resolution struct {
 	TTL    time.Duration // what remains of the fact's life, > 0
 }
 
-// Verifier tells who signed a digest.
+// Child is one manifest of an index.
+type Child struct {
+	Digest   Digest
+	Platform string // os/architecture or os/architecture/variant; empty if the index does not say
+	Index    bool   // it is an index itself
+}
+
+// Verifier tells who signed a digest, and what they state about it.
 //
-// Verify is called concurrently. ref always carries a Digest; its Registry and Repository say where to look. It
-// returns the signatures that were made by the trust material of a, of which there is at least one when the error is
-// nil. It does not look at a.Annotations: whether what a signature says is enough is the engine's to decide, so that
-// the fact outlives a change of policy. Every error is a [*Failure]; another error is taken for [ReasonInternal].
+// Verify is called concurrently. ref always carries a Digest; its Registry and Repository are the image's, and
+// a.Repository says where to look if that is elsewhere. It returns what was made by the material of a.Trust: the
+// attestations if a.Attestations asks for some, or else the signatures. There is at least one when the error is nil.
+//
+// What a asks for beside Trust is the engine's to decide with [Authority.Weigh], so that the facts outlive a change of
+// policy; Verify uses it for one thing only, to stop looking for more signatures when those found suffice. If they don't,
+// a nil error says that there are no more.
+//
+// Every error is a [*Failure]; another error is taken for [ReasonInternal].
 type Verifier interface {
 	Verify(ctx context.Context, ref Reference, a *Authority) (Evidence, error)
 }
 
-// Evidence is the fact *this digest carries these valid signatures by this authority*. It is shared between reviews
-// and must not be changed.
+// Evidence is the fact *this digest carries these valid signatures, or attestations, by this trust material*. It is
+// shared between reviews and must not be changed.
 type Evidence struct {
 	Signatures []Signature
 	TTL        time.Duration // what remains of the fact's life, > 0
 }
 
-// Signature is what one valid signature says beside the digest it is for.
+// Signature is what one valid signature says beside the digest it is for, and what is known of its maker.
 type Signature struct {
 	Annotations map[string]string // the signer's own claims, such as env=prod; nil where there are none
 	Reference   string            // the image reference the signer claims to have signed; may be empty, proves nothing
+	Signer      Signer
+	Time        time.Time  // the earliest time that a log or a timestamp authority vouches for; zero if none does
+	Statement   *Statement // what an attestation states; nil for a signature
+	Found       string     // where and in which format, for people, such as "sha256-1a2b….sig (classic), layer 0"
+}
+
+// Signer is whose signature it is: that of a key, or of a certificate's holder.
+type Signer struct {
+	Key     string // hexadecimal SHA-256 of the key's DER SubjectPublicKeyInfo; empty if it was by a certificate
+	Issuer  string // of the token that the certificate was issued for; empty if the certificate doesn't say
+	Subject string // the certificate's subject alternative name
+}
+
+// Statement is what an attestation says of the image: an in-toto statement whose subject has been checked.
+type Statement struct {
+	PredicateType string // a URI
+	Predicate     []byte // JSON; nil if there is none
 }
 
 // Failure is the error of the ports: why a fact could not be had, or that it is against the image.

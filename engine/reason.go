@@ -27,8 +27,14 @@ const (
 	ReasonSignatureInvalid    // there are signatures, none of them by this authority's key
 	ReasonClaimMismatch       // signed by the key, but not for this image
 	ReasonAnnotationsMismatch // signed by the key, but without the annotations that the policy asks for
+	ReasonIdentityMismatch    // signed with a trusted certificate, by somebody whom the policy does not name
+	ReasonSignatureExpired    // nothing vouches that the certificate was valid when it signed, or the signature is too old
+	ReasonAttestationMissing  // there is no attestation of the type that the policy asks for
+	ReasonPredicateRefused    // there is one, and the policy's expression does not hold for it
+	ReasonPlatformMissing     // the index has none of the platforms that the policy names
 
 	// Undecidable for now: the policy's onError decides, and nothing longer than a moment is remembered.
+	ReasonTrustRootMissing    // a trusted root that is fetched has not been had yet
 	ReasonRegistryDenied      // 401 or 403 from the registry
 	ReasonRegistryThrottled   // 429 from the registry
 	ReasonRegistryUnavailable // no connection, or 5xx
@@ -55,6 +61,12 @@ var reasonNames = [numReasons]string{
 	ReasonSignatureInvalid:    "signature_invalid",
 	ReasonClaimMismatch:       "claim_mismatch",
 	ReasonAnnotationsMismatch: "annotations_mismatch",
+	ReasonIdentityMismatch:    "identity_mismatch",
+	ReasonSignatureExpired:    "signature_expired",
+	ReasonAttestationMissing:  "attestation_missing",
+	ReasonPredicateRefused:    "predicate_refused",
+	ReasonPlatformMissing:     "platform_missing",
+	ReasonTrustRootMissing:    "trust_root_missing",
 	ReasonRegistryDenied:      "registry_denied",
 	ReasonRegistryThrottled:   "registry_throttled",
 	ReasonRegistryUnavailable: "registry_unavailable",
@@ -74,7 +86,7 @@ func (r Reason) String() string {
 
 // Transient tells whether r says that the facts could not be had, rather than what they are. A transient reason is
 // never remembered as a denial for longer than a moment.
-func (r Reason) Transient() bool { return r >= ReasonRegistryDenied && r < numReasons }
+func (r Reason) Transient() bool { return r >= ReasonTrustRootMissing && r < numReasons }
 
 // Reasons lists every Reason, for metrics that want all their label values from the start.
 func Reasons() []Reason {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"crypto"
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
@@ -17,7 +16,9 @@ type Policy struct {
 	Namespaces  Namespaces
 	Images      []Glob // never empty: a policy that is for every image says so with **
 	Tags        Tags
-	Authorities []*Authority // any suffices; none means that the tags alone decide
+	Authorities []*Authority // none means that the tags alone decide
+	Threshold   int          // how many of Authorities must be satisfied; 0 means 1
+	Platforms   Platforms    // which manifests of an index they must be satisfied with
 	Mode        Mode
 	OnError     OnError
 	AllowTTL    time.Duration
@@ -35,18 +36,15 @@ type Tags struct {
 	RequireDigest bool
 }
 
-// Authority is one party whose word suffices.
-type Authority struct {
-	Name   string
-	Static Static
-	Key    crypto.PublicKey // *ecdsa.PublicKey, *rsa.PublicKey or ed25519.PublicKey; nil if Static is set
+// Platforms says which manifests an authority must be satisfied with, where an image is an index of manifests. An image
+// that is no index is judged by its own digest. The zero value judges an index by its own digest, too.
+type Platforms struct {
+	// OrEvery lets an index pass whose every platform's manifest passes, although the index itself does not.
+	OrEvery bool
 
-	// Annotations must all be carried, with these values, by one signature.
-	Annotations map[string]string
-
-	// ID identifies the trust material alone (hexadecimal SHA-256 of the key's DER SubjectPublicKeyInfo), so that
-	// two policies with one key share their facts.
-	ID string
+	// List names the platforms, as os/architecture or os/architecture/variant, whose manifests must pass, in place of
+	// the index itself. There must be one of them at least.
+	List []string
 }
 
 // Static is the verdict of an authority that looks at nothing.

@@ -232,6 +232,15 @@ func (r *Resolver) Blob(ctx context.Context, ref engine.Reference, d engine.Dige
 	return rep.body, err
 }
 
+// Children returns the manifests of the index ref.Digest, or none if it is no index. It implements [engine.Resolver].
+func (r *Resolver) Children(ctx context.Context, ref engine.Reference) ([]engine.Child, error) {
+	m, err := r.Manifest(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return parseChildren(m)
+}
+
 // checkDigest compares content with the digest that was asked for, or sets it if there was none, and with what the
 // registry says that it is.
 func (e endpoint) checkDigest(want *engine.Digest, rep *reply) *engine.Failure {

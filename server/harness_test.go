@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -315,6 +316,8 @@ func allowAll() *stub {
 // world is the ports of a real engine. The registry in an image's name says what becomes of it.
 type world struct{}
 
+func (world) Children(context.Context, engine.Reference) ([]engine.Child, error) { return nil, nil }
+
 func (world) Resolve(ctx context.Context, ref engine.Reference) (engine.Resolution, error) {
 	return engine.Resolution{}, &engine.Failure{Reason: engine.ReasonRegistryUnavailable, Public: "the registry did not answer", Err: io.ErrUnexpectedEOF}
 }
@@ -342,7 +345,7 @@ func newEngine(t testing.TB) *engine.Engine {
 			AllowTTL: time.Hour, DenyTTL: time.Hour, Fingerprint: [32]byte{byte(len(name)), name[0]},
 		}
 	}
-	signed := &engine.Authority{Name: "key", Key: &key.PublicKey, ID: "key"}
+	signed := &engine.Authority{Name: "key", Trust: &engine.Trust{ID: "key", Keys: []crypto.PublicKey{&key.PublicKey}}}
 	e.Load(engine.NewSnapshot([]*engine.Policy{
 		policy("good", &engine.Authority{Name: "anyone", Static: engine.StaticPass}, engine.OnErrorDeny),
 		policy("bad", &engine.Authority{Name: "nobody", Static: engine.StaticFail}, engine.OnErrorDeny),

@@ -41,6 +41,10 @@ func (p *ports) Resolve(ctx context.Context, ref engine.Reference) (engine.Resol
 	return p.current.Load().resolver.Resolve(ctx, ref)
 }
 
+func (p *ports) Children(ctx context.Context, ref engine.Reference) ([]engine.Child, error) {
+	return p.current.Load().resolver.Children(ctx, ref)
+}
+
 func (p *ports) Verify(ctx context.Context, ref engine.Reference, a *engine.Authority) (engine.Evidence, error) {
 	return p.current.Load().verifier.Verify(ctx, ref, a)
 }

@@ -34,8 +34,18 @@ var rooms = map[string]room{
 		never:  []string{"net/http", "github.com/sigstore"},
 		reason: "documents are read from files, never from a network",
 	},
+	"engine/policy/expression": {
+		may:    []string{"engine"},
+		never:  []string{"net/http", "github.com/sigstore", "github.com/goccy/go-yaml"},
+		reason: "a condition sees one statement and nothing else",
+	},
+	"engine/policy/clusterimagepolicy": {
+		may:    []string{"engine/policy/strictyaml"},
+		never:  []string{"net/http", "github.com/sigstore", "k8s.io"},
+		reason: "translating a document takes neither a cluster nor a network",
+	},
 	"engine/policy": {
-		may:    []string{"engine", "engine/policy/strictyaml"},
+		may:    []string{"engine", "engine/policy/strictyaml", "engine/policy/expression", "engine/policy/clusterimagepolicy"},
 		never:  []string{"net/http", "github.com/sigstore", "github.com/valyala/fasthttp"},
 		reason: "a policy is compiled without any network, so that start-up never needs one",
 	},
@@ -44,8 +54,32 @@ var rooms = map[string]room{
 		never:  []string{"github.com/sigstore", "github.com/valyala/fasthttp", "github.com/aws", "cloud.google.com", "github.com/Azure"},
 		reason: "registries are contacted without cloud SDKs, and know nothing of signatures",
 	},
+	"resolver/signature/attached": {
+		may:    []string{"engine", "resolver"},
+		never:  []string{"github.com/sigstore", "github.com/valyala/fasthttp"},
+		reason: "finding is one thing and verifying another: nothing here believes anything",
+	},
+	"resolver/signature/trustroot": {
+		may:    []string{"engine"},
+		never:  []string{"github.com/sigstore/cosign", "github.com/valyala/fasthttp", "k8s.io"},
+		reason: "a root is checked when the rules are loaded, long before an image is",
+	},
+	"resolver/signature/proof": {
+		may:    []string{"engine", "resolver/signature/attached", "resolver/signature/trustroot"},
+		never:  []string{"github.com/sigstore/cosign", "github.com/sigstore/sigstore/pkg/signature/kms", "github.com/valyala/fasthttp", "k8s.io"},
+		reason: "one judge for the service and for the conformance program, without a registry",
+	},
+	"resolver/signature/signaturetest": {
+		may:    []string{"engine", "resolver/registrytest"},
+		never:  []string{"testing", "github.com/sigstore/cosign", "github.com/valyala/fasthttp"},
+		reason: "a test kit; it signs, and verifies nothing",
+	},
+	"resolver/signature/conformance": {
+		may:    []string{"engine", "resolver/signature/..."},
+		reason: "a command of its own over the very code that the service uses",
+	},
 	"resolver/signature": {
-		may:    []string{"engine", "cache", "resolver"},
+		may:    []string{"engine", "cache", "resolver", "resolver/signature/..."},
 		never:  []string{"github.com/sigstore/cosign/v2/cmd", "github.com/sigstore/sigstore/pkg/signature/kms", "github.com/valyala/fasthttp", "k8s.io"},
 		reason: "a leaf: what signatures need is compiled in one place",
 	},

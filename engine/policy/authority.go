@@ -2,9 +2,6 @@ package policy
 
 import (
 	"crypto"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -50,7 +47,7 @@ func (c *compiler) authority(path string, w *Authority) *engine.Authority {
 	case w.Key != nil && w.Static != nil:
 		c.errs = append(c.errs, c.doc.KeyErrorf(path+".static", "an authority is a key or static, not both; make two of it"))
 	case w.Key != nil:
-		a.Key, a.ID = c.key(path+".key", w.Key)
+		a.Trust = c.key(path+".key", w.Key)
 	case w.Static != nil:
 		if !c.missing(path+".static.action", "it is pass or fail") {
 			a.Static = choose(c, path+".static.action", w.Static.Action, actions())
@@ -79,15 +76,16 @@ func (c *compiler) authority(path string, w *Authority) *engine.Authority {
 	return a
 }
 
-// key reads and checks a public key. The ID is the hexadecimal SHA-256 of its DER SubjectPublicKeyInfo.
-func (c *compiler) key(path string, w *Key) (key crypto.PublicKey, id string) {
+// key reads and checks a public key.
+func (c *compiler) key(path string, w *Key) *engine.Trust {
 	hasFile, hasData := c.doc.Has(path+".file"), c.doc.Has(path+".data")
 	var text []byte
 	var err error
+	var key crypto.PublicKey
 	switch {
 	case hasFile && hasData:
 		c.errs = append(c.errs, c.doc.KeyErrorf(path+".data", "a key has file or data, not both"))
-		return nil, ""
+		return nil
 	case hasFile:
 		path += ".file"
 		text, err = c.keyFile(w.File)
@@ -96,22 +94,21 @@ func (c *compiler) key(path string, w *Key) (key crypto.PublicKey, id string) {
 		text, err = c.keyData(w.Data)
 	default:
 		c.fail(path, "the key has neither file nor data")
-		return nil, ""
+		return nil
 	}
 	if err == nil {
 		key, err = parseKey(text)
 	}
 	if err != nil {
 		c.fail(path, "%v", err)
-		return nil, ""
+		return nil
 	}
-	der, err := x509.MarshalPKIXPublicKey(key)
+	trust, err := engine.NewTrust(engine.Trust{Keys: []crypto.PublicKey{key}})
 	if err != nil {
 		c.fail(path, "%v", err)
-		return nil, ""
+		return nil
 	}
-	sum := sha256.Sum256(der)
-	return key, hex.EncodeToString(sum[:])
+	return trust
 }
 
 func (c *compiler) keyFile(name string) ([]byte, error) {

@@ -31,7 +31,7 @@ func fingerprint(p *engine.Policy, namespaces []string) [32]byte {
 	for _, a := range p.Authorities {
 		w.text(a.Name)
 		w.list(int(a.Static))
-		w.text(a.ID) // a collision-free name of the key
+		w.trust(a.Trust)
 		w.list(len(a.Annotations))
 		for _, name := range slices.Sorted(maps.Keys(a.Annotations)) {
 			w.text(name)
@@ -57,6 +57,15 @@ func (c canonical) list(n int) {
 func (c canonical) text(s string) {
 	c.list(len(s))
 	c.h.Write([]byte(s))
+}
+
+// trust writes the collision-free name of all trust material.
+func (c canonical) trust(t *engine.Trust) {
+	if t == nil {
+		c.text("")
+		return
+	}
+	c.text(t.ID)
 }
 
 func (c canonical) globs(globs []engine.Glob) {

@@ -85,8 +85,8 @@ type imageKey struct {
 
 // factKey is the whole of what a fact depends on.
 type factKey struct {
-	image     imageKey
-	authority string // engine.Authority.ID
+	image imageKey
+	trust string // engine.Trust.ID
 }
 
 // New returns a Verifier that looks for signatures through fetch.
@@ -170,7 +170,7 @@ func (v *Verifier) Stats() Stats {
 // other outcome is not remembered.
 func (v *Verifier) Verify(ctx context.Context, ref engine.Reference, a *engine.Authority) (engine.Evidence, error) {
 	digest, err := engine.ParseDigest(string(ref.Digest))
-	if err != nil || a.Key == nil || a.ID == "" {
+	if err != nil || a.Trust == nil || len(a.Trust.Keys) == 0 || a.Trust.ID == "" {
 		return engine.Evidence{}, &engine.Failure{
 			Reason: engine.ReasonInternal,
 			Public: "the check failed",
@@ -183,7 +183,7 @@ func (v *Verifier) Verify(ctx context.Context, ref engine.Reference, a *engine.A
 		Repository: strings.Clone(ref.Repository),
 		Digest:     engine.Digest(strings.Clone(string(digest))),
 	}
-	key := factKey{image: imageKey{ref.Registry, ref.Repository, ref.Digest}, authority: a.ID}
+	key := factKey{image: imageKey{ref.Registry, ref.Repository, ref.Digest}, trust: a.Trust.ID}
 	fact, err := v.facts.Do(ctx, key, func(ctx context.Context) (engine.Evidence, time.Duration, error) {
 		signatures, err := v.verify(ctx, ref, a)
 		return engine.Evidence{Signatures: signatures}, v.ttl, err
@@ -230,7 +230,7 @@ func endSpan(span trace.Span, ref engine.Reference, a *engine.Authority, reason 
 
 // find downloads what lies beside the digest and judges it.
 func (v *Verifier) find(ctx context.Context, ref engine.Reference, a *engine.Authority) ([]engine.Signature, *engine.Failure) {
-	verifiers, err := keyVerifiers(a.Key)
+	verifiers, err := keyVerifiers(a.Trust.Keys[0])
 	if err != nil {
 		return nil, &engine.Failure{
 			Reason: engine.ReasonInternal,
