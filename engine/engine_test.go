@@ -61,7 +61,7 @@ func TestDecide(t *testing.T) {
 	f("wrong key", one(signedBy("forger")), NoMatchDeny, "reg.test/app:signed", Deny, ReasonSignatureInvalid, "not by")
 	f("copied signature", one(signedBy("otherdoor")), NoMatchDeny, "reg.test/app:signed", Deny, ReasonClaimMismatch, "not for this image")
 	f("no such image", one(signedBy("release")), NoMatchDeny, "reg.test/app:gone", Deny, ReasonImageNotFound, "does not exist")
-	f("operator's words", one(signedBy("release"), func(p *Policy) { p.Message = "Ask the release team." }), NoMatchDeny, "reg.test/app:unsigned", Deny, ReasonSignatureMissing, `by "release": Ask the release team.`)
+	f("operator's words", one(signedBy("release"), func(p *Policy) { p.Message = "Ask the release team." }), NoMatchDeny, "reg.test/app:unsigned", Deny, ReasonSignatureMissing, `by "release" (looked for sha256-`, `.sig in reg.test/app): Ask the release team.`)
 	f("any authority", one(signedBy("forger", "release")), NoMatchDeny, "reg.test/app:signed", Allow, ReasonPassed)
 	f("any authority, one down", one(signedBy("down", "release")), NoMatchDeny, "reg.test/app:signed", Allow, ReasonPassed)
 	f("closest authority speaks", one(signedBy("release", "forger", "otherdoor")), NoMatchDeny, "reg.test/app:unsigned", Deny, ReasonClaimMismatch)
@@ -103,7 +103,8 @@ func TestReview(t *testing.T) {
 	var res Result
 	req := &Request{"default", []string{"reg.test/good:1", "reg.test/bad:1", "other.test/x", "reg.test/bad:1", "BAD"}}
 	e.Decide(t.Context(), req, &res)
-	want := `image "reg.test/bad:1" is not signed, and policy "signed" requires a signature by "release"; have it signed; ` +
+	want := `image "reg.test/bad:1" is not signed, and policy "signed" requires a signature by "release" (looked for ` +
+		strings.Replace(string(bad), ":", "-", 1) + `.sig in reg.test/bad); have it signed; ` +
 		`image "other.test/x" has no tag, which means latest, and policy "no-latest" denies that tag; give it a version tag or a digest; ` +
 		`image "BAD" is no image reference: its name must be lower-case letters and digits, separated by single . _ - or /; correct it`
 	if got := string(res.Message()); got != want {

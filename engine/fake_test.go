@@ -67,7 +67,12 @@ func (f *facts) Verify(ctx context.Context, ref Reference, a *Authority) (Eviden
 	case err != nil:
 		return Evidence{}, err
 	case len(signatures) == 0:
-		return Evidence{}, &Failure{Reason: ReasonSignatureMissing, Public: "no signature was found"}
+		tag := strings.Replace(string(ref.Digest), ":", "-", 1)
+		missing := &Failure{Reason: ReasonSignatureMissing, Public: "looked for " + tag + ".sig in " + ref.Name()}
+		if len(a.Attestations) > 0 {
+			missing = &Failure{Reason: ReasonAttestationMissing, Public: "looked for " + tag + ".att in " + ref.Name()}
+		}
+		return Evidence{}, missing
 	}
 	return Evidence{signatures, time.Hour}, nil
 }

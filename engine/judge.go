@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -20,6 +19,10 @@ type judgement struct {
 	resolved bool
 	failure  *Failure      // why the tag could not be resolved
 	factTTL  time.Duration // what remains of the shortest-lived fact used; 0 if none was
+
+	asked       bool     // for what the index is made of
+	manifests   []Child  // what it is made of
+	noManifests *Failure // why that could not be had
 }
 
 // newJudgement finds the policies for the image.
@@ -41,16 +44,11 @@ func (j *judgement) done() {
 	}
 }
 
-// needsFacts tells whether judging by p may take a registry.
+// needsFacts tells whether judging by p may take a registry: it does not where the static authorities alone satisfy p, or
+// leave too few others to.
 func needsFacts(p *Policy) bool {
-	keys := false
-	for _, a := range p.Authorities {
-		if a.Static == StaticPass {
-			return false
-		}
-		keys = keys || a.Static == StaticNone
-	}
-	return keys
+	c := newCount(p)
+	return len(p.Authorities) > 0 && !c.reached() && !c.lost()
 }
 
 // decide judges the image, and says for how long the verdict holds. What costs nothing comes first, and it returns
@@ -135,12 +133,6 @@ func (j *judgement) tags(_ context.Context, p *Policy) *problem {
 	return wrong
 }
 
-// closeness orders the definite reasons of several authorities: the one nearest to passing helps its reader most.
-var closeness = [numReasons]uint8{
-	ReasonStaticFail: 1, ReasonSignatureMissing: 2, ReasonSignatureInvalid: 3, ReasonClaimMismatch: 4,
-	ReasonAnnotationsMismatch: 5, ReasonRegistryNotListed: 6, ReasonImageNotFound: 7,
-}
-
 // withoutFacts judges by a policy whose authorities are all static.
 func (j *judgement) withoutFacts(ctx context.Context, p *Policy) *problem {
 	if needsFacts(p) {
@@ -157,56 +149,11 @@ func (j *judgement) withFacts(ctx context.Context, p *Policy) *problem {
 	if j.release == nil {
 		release, f := j.engine.admit(ctx)
 		if f != nil {
-			return j.failed(p, f)
+			return failed(p, nil, f).problem(p)
 		}
 		j.release = release
 	}
 	return j.authorities(ctx, p)
-}
-
-// authorities asks the policy's authorities until one is satisfied. If none is, but one could not be asked, nothing
-// definite can be said.
-func (j *judgement) authorities(ctx context.Context, p *Policy) *problem {
-	if slices.ContainsFunc(p.Authorities, func(a *Authority) bool { return a.Static == StaticPass }) {
-		return nil
-	}
-	var worst *problem
-	for _, a := range p.Authorities {
-		wrong := j.authority(ctx, p, a)
-		if wrong == nil {
-			return nil
-		}
-		switch {
-		case worst == nil, wrong.reason.Transient() && !worst.reason.Transient():
-			worst = wrong
-		case wrong.reason.Transient() == worst.reason.Transient() && closeness[wrong.reason] > closeness[worst.reason]:
-			worst = wrong
-		}
-	}
-	return worst
-}
-
-// authority asks one authority of a policy.
-func (j *judgement) authority(ctx context.Context, p *Policy, a *Authority) *problem {
-	if a.Static == StaticFail {
-		return &problem{
-			policy: p, reason: ReasonStaticFail,
-			what: "is refused by policy " + quote(p.Name), remedy: "use another image",
-		}
-	}
-	if f := j.resolve(ctx); f != nil {
-		return j.failed(p, f)
-	}
-	evidence, err := j.engine.verifier.Verify(ctx, j.ref, a)
-	if err != nil {
-		return j.failed(p, asFailure(err))
-	}
-	j.rests(evidence.TTL)
-	refusal := a.Weigh(j.ref, evidence.Signatures, time.Now())
-	if refusal == nil {
-		return nil
-	}
-	return &problem{policy: p, reason: refusal.Reason, what: refusal.What, remedy: refusal.Remedy}
 }
 
 // resolve finds the digest of the tag, once.
@@ -228,54 +175,13 @@ func (j *judgement) resolve(ctx context.Context) *Failure {
 	return nil
 }
 
-// failed says what a port's failure means for the image.
-func (j *judgement) failed(p *Policy, f *Failure) *problem {
-	wrong := &problem{policy: p, reason: f.Reason, detail: f.Error()}
-	policy := "policy " + quote(p.Name)
-	signers := signerNames(p)
-	switch f.Reason {
-	case ReasonSignatureMissing:
-		wrong.what = "is not signed, and " + policy + " requires a signature by " + signers
-		wrong.remedy = "have it signed"
-	case ReasonSignatureInvalid:
-		wrong.what = "is signed, but not by " + signers + ", as " + policy + " requires"
-		wrong.remedy = "have it signed with that key"
-	case ReasonClaimMismatch:
-		wrong.what = "carries a signature by the right key that is not for this image, and " + policy + " requires one by " + signers + " that is"
-		wrong.remedy = "have this image signed"
-	case ReasonImageNotFound:
-		wrong.what = "does not exist in its registry, so " + policy + " cannot accept it"
-		wrong.remedy = "check its name and tag"
-	case ReasonRegistryNotListed:
-		wrong.what = "is from a registry that sluice is not configured to contact, so " + policy + " cannot accept it"
-		wrong.remedy = "use an image from another registry, or ask the cluster's operators to list this one"
-	default:
-		if !f.Reason.Transient() { // a port may not invent denials
-			wrong.reason = ReasonInternal
-		}
-		wrong.what = "could not be checked for " + policy + ": " + f.Public
-		wrong.remedy = "try again; if it lasts, tell the cluster's operators"
-	}
-	return wrong
-}
-
-func signerNames(p *Policy) string {
-	var names []string
-	for _, a := range p.Authorities {
-		if a.Static == StaticNone {
-			names = append(names, quote(a.Name))
-		}
-	}
-	return strings.Join(names, " or ")
-}
-
 // undecided is the verdict on an image whose facts one review did not wait for: what each policy that needs facts says
 // of that.
 func (j *judgement) undecided(f *Failure) *Verdict {
 	var problems []*problem
 	for _, p := range j.match {
 		if needsFacts(p) {
-			problems = append(problems, j.failed(p, f))
+			problems = append(problems, failed(p, nil, f).problem(p))
 		}
 	}
 	if len(problems) == 0 { // nothing but a look at the rules is needed, and that takes no time

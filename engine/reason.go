@@ -24,14 +24,14 @@ const (
 	ReasonRegistryNotListed   // a rule needs facts from a registry that the configuration does not list
 	ReasonImageNotFound       // the registry says that there is no such image
 	ReasonSignatureMissing    // there is no signature for the digest
-	ReasonSignatureInvalid    // there are signatures, none of them by this authority's key
-	ReasonClaimMismatch       // signed by the key, but not for this image
-	ReasonAnnotationsMismatch // signed by the key, but without the annotations that the policy asks for
-	ReasonIdentityMismatch    // signed with a trusted certificate, by somebody whom the policy does not name
+	ReasonSignatureInvalid    // there are signatures, or attestations, none of them by what the authority trusts
+	ReasonClaimMismatch       // by what the authority trusts, but for another digest, or claimed to be for another repository
+	ReasonAnnotationsMismatch // by whom the authority names, but without the annotations that it asks for
+	ReasonIdentityMismatch    // by what the authority trusts, but by somebody whom it does not name
 	ReasonSignatureExpired    // nothing vouches that the certificate was valid when it signed, or the signature is too old
-	ReasonAttestationMissing  // there is no attestation of the type that the policy asks for
+	ReasonAttestationMissing  // there is no attestation of the type that the authority asks for
 	ReasonPredicateRefused    // there is one, and the policy's expression does not hold for it
-	ReasonPlatformMissing     // the index has none of the platforms that the policy names
+	ReasonPlatformMissing     // the index has none of the platforms that the policy names, or keeps them in further indexes
 
 	// Undecidable for now: the policy's onError decides, and nothing longer than a moment is remembered.
 	ReasonTrustRootMissing    // a trusted root that is fetched has not been had yet

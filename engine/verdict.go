@@ -127,11 +127,13 @@ const (
 // maxQuoted bounds how much of an image string is repeated, because it is the pod author's to choose.
 const maxQuoted = 640
 
-func quote(image string) string {
-	if len(image) <= maxQuoted {
-		return strconv.Quote(image)
+func quote(image string) string { return quoteUpTo(image, maxQuoted) }
+
+func quoteUpTo(s string, most int) string {
+	if len(s) <= most {
+		return strconv.Quote(s)
 	}
-	return strconv.Quote(image[:maxQuoted]) + "…"
+	return strconv.Quote(s[:most]) + "…"
 }
 
 // invalid is the verdict on an image string that is no reference. It is not remembered: finding it again is cheap,

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -9,30 +10,161 @@ import (
 
 // Refusal is why valid signatures, or attestations, are not what an authority asks for.
 type Refusal struct {
+	// Reason is one of [ReasonSignatureMissing], [ReasonAttestationMissing], [ReasonIdentityMismatch],
+	// [ReasonClaimMismatch], [ReasonAnnotationsMismatch], [ReasonSignatureExpired] and [ReasonPredicateRefused].
 	Reason Reason
-	What   string // completes "image x …" and names what the policy requires
+	What   string // completes "image x …", and says what the authority asks for in place of it
 	Remedy string
+	Err    error // why an expression could not be evaluated, for the log; nil otherwise
 }
 
 // Weigh tells whether have, which are valid by a.Trust, are what a asks for beside it: nil if they are. ref is the
 // image's, and now the time by which ages are told.
+//
+// One signature must be all that a asks for, and so must one attestation for each of a.Attestations. If none is, the
+// Refusal is that of the one which comes closest. More signatures never turn a nil into a Refusal, and their order
+// doesn't matter to it.
 func (a *Authority) Weigh(ref Reference, have []Signature, now time.Time) *Refusal {
-	for _, s := range have {
-		if carries(s.Annotations, a.Annotations) {
-			return nil
-		}
-	}
-	wanted := make([]string, 0, len(a.Annotations))
-	for _, k := range slices.Sorted(maps.Keys(a.Annotations)) {
-		wanted = append(wanted, k+"="+a.Annotations[k])
-	}
-	return &Refusal{
-		Reason: ReasonAnnotationsMismatch,
-		What:   "is signed by " + quote(a.Name) + ", but not with the annotations " + strings.Join(wanted, ", "),
-		Remedy: "have it signed with them",
-	}
+	_, refusal := a.weigh(ref, have, now)
+	return refusal
 }
 
+// Refuses tells why s alone is not what a asks for: nil if it is. Where a asks for several attestations, being one of
+// them suffices.
+func (a *Authority) Refuses(ref Reference, s Signature, now time.Time) *Refusal {
+	if len(a.Attestations) == 0 {
+		_, refusal := a.best(ref, nil, []Signature{s}, now)
+		return refusal
+	}
+	var closest *Refusal
+	for i := range a.Attestations {
+		_, refusal := a.best(ref, &a.Attestations[i], []Signature{s}, now)
+		if refusal == nil {
+			return nil
+		}
+		if closest == nil || closeness[refusal.Reason] > closeness[closest.Reason] {
+			closest = refusal
+		}
+	}
+	return closest
+}
+
+// weigh is Weigh, and says for how long the answer holds if it is nil, and if a.MaxAge is set.
+func (a *Authority) weigh(ref Reference, have []Signature, now time.Time) (time.Duration, *Refusal) {
+	if len(a.Attestations) == 0 {
+		return a.best(ref, nil, have, now)
+	}
+	var holds time.Duration
+	for i := range a.Attestations {
+		left, refusal := a.best(ref, &a.Attestations[i], have, now)
+		if refusal != nil {
+			return 0, refusal
+		}
+		if i == 0 || left < holds {
+			holds = left
+		}
+	}
+	return holds, nil
+}
+
+// best finds, among have, what a asks for: the attestation want, or a signature if that is nil. If a.MaxAge is set, it
+// is the one that stays young enough for longest, and left is how long that is.
+func (a *Authority) best(ref Reference, want *Attestation, have []Signature, now time.Time) (left time.Duration, _ *Refusal) {
+	var closest shortfall
+	var strangers []Signer
+	found := false
+	for i := range have {
+		s := &have[i]
+		if found && a.left(s, now) <= left { // before its expression costs anything
+			continue
+		}
+		short, ok := a.shortOf(ref, want, s, now)
+		switch {
+		case ok && a.MaxAge == 0:
+			return 0, nil
+		case ok:
+			found, left = true, a.left(s, now)
+		case short.closerThan(closest):
+			closest = short
+		}
+		if !ok && short.reason == ReasonIdentityMismatch && !slices.Contains(strangers, s.Signer) {
+			strangers = append(strangers, s.Signer)
+		}
+	}
+	if found {
+		return left, nil
+	}
+	return 0, a.refusal(want, closest, strangers)
+}
+
+// left is for how much longer s is young enough; more than 0 for one that is.
+func (a *Authority) left(s *Signature, now time.Time) time.Duration {
+	return max(a.MaxAge-now.Sub(s.Time), 1)
+}
+
+// shortfall is what one signature lacks. The zero value is that of no signature at all.
+type shortfall struct {
+	reason    Reason
+	signature *Signature
+	err       error
+}
+
+// closerThan tells whether s lacks less than t. Of two that are too old, the younger lacks less.
+func (s shortfall) closerThan(t shortfall) bool {
+	if s.reason == t.reason && s.reason == ReasonSignatureExpired {
+		return s.signature.Time.After(t.signature.Time)
+	}
+	return closeness[s.reason] > closeness[t.reason]
+}
+
+// shortOf tells what s lacks to be what a asks for, which is want or, if that is nil, a signature. The order of what is
+// looked at is that of closeness.
+func (a *Authority) shortOf(ref Reference, want *Attestation, s *Signature, now time.Time) (_ shortfall, ok bool) {
+	short := shortfall{signature: s}
+	switch {
+	case want == nil && s.Statement != nil:
+		short.reason = ReasonSignatureMissing
+	case want != nil && (s.Statement == nil || s.Statement.PredicateType != want.PredicateType):
+		short.reason = ReasonAttestationMissing
+	case !a.names(s.Signer):
+		short.reason = ReasonIdentityMismatch
+	case a.RequireReferenceMatch && !claims(s.Reference, ref):
+		short.reason = ReasonClaimMismatch
+	case !carries(s.Annotations, a.Annotations):
+		short.reason = ReasonAnnotationsMismatch
+	case a.MaxAge > 0 && (s.Time.IsZero() || now.Sub(s.Time) > a.MaxAge):
+		short.reason = ReasonSignatureExpired
+	case want != nil && want.Expression != nil:
+		holds, err := want.Expression.Holds(s.Statement)
+		if err == nil && holds {
+			return shortfall{}, true
+		}
+		short.reason, short.err = ReasonPredicateRefused, err
+	default:
+		return shortfall{}, true
+	}
+	return short, false
+}
+
+// names tells whether signer is one of those who may have signed. An authority without identities is one of keys:
+// anyone may ask a public certificate authority for a certificate, so its holder is nobody in particular.
+func (a *Authority) names(signer Signer) bool {
+	certificate := signer.Issuer != "" || signer.Subject != ""
+	if len(a.Identities) == 0 {
+		return !certificate
+	}
+	return signer.Key == "" && slices.ContainsFunc(a.Identities, func(i Identity) bool {
+		return i.Issuer.Match(signer.Issuer) && i.Subject.Match(signer.Subject)
+	})
+}
+
+// claims tells whether reference, which a signer claims to have signed, names the image's own repository.
+func claims(reference string, image Reference) bool {
+	claimed, err := ParseReference(reference)
+	return err == nil && claimed.Registry == image.Registry && claimed.Repository == image.Repository
+}
+
+// carries tells whether have has all of want.
 func carries(have, want map[string]string) bool {
 	for k, v := range want {
 		if got, ok := have[k]; !ok || got != v {
@@ -40,4 +172,118 @@ func carries(have, want map[string]string) bool {
 		}
 	}
 	return true
+}
+
+// refusal puts a shortfall into words. strangers are the signers whom a does not name.
+func (a *Authority) refusal(want *Attestation, short shortfall, strangers []Signer) *Refusal {
+	s, by := short.signature, " by "+quote(a.Name)
+	thing, has, again := "signature", "is signed", "have it signed again"
+	if want != nil {
+		thing, has, again = "attestation", "carries attestation "+want.label(), "have it attested again"
+	}
+	r := &Refusal{Reason: short.reason, Remedy: again, Err: short.err}
+	switch short.reason {
+	case ReasonIdentityMismatch:
+		r.What = has + " by " + signers(strangers) + ", not" + by
+		r.Remedy = "have it signed by an identity that the policy names"
+		if want != nil {
+			r.Remedy = "have it attested by an identity that the policy names"
+		}
+	case ReasonClaimMismatch:
+		r.What = has + by + ", but for " + quoteUpTo(s.Reference, maxQuotedClaim) + ", not for its own repository"
+		r.Remedy += " where it is"
+		if _, err := ParseReference(s.Reference); err != nil {
+			r.What = has + by + ", but the " + thing + " does not say for which repository"
+			r.Remedy = "have it signed in a format that names the repository"
+		}
+	case ReasonAnnotationsMismatch:
+		wanted := make([]string, 0, len(a.Annotations))
+		for _, k := range slices.Sorted(maps.Keys(a.Annotations)) {
+			wanted = append(wanted, k+"="+a.Annotations[k])
+		}
+		r.What = has + by + ", but not with the annotations " + strings.Join(wanted, ", ")
+		r.Remedy += " with them"
+	case ReasonSignatureExpired:
+		r.What = has + by + ", but at " + s.Time.UTC().Format(time.RFC3339) + ", not within the last " + age(a.MaxAge)
+		if s.Time.IsZero() {
+			r.What = has + by + ", but no log and no timestamp authority vouches for when, so that its age can't be told"
+			r.Remedy += ", with a timestamp"
+		}
+	case ReasonPredicateRefused:
+		r.What = has + by + ", but its predicate does not fulfil " + oneLine(want.Expression.String())
+		if short.err != nil {
+			r.What = has + by + ", but " + oneLine(want.Expression.String()) + " can't be evaluated for it: " + oneLine(short.err.Error())
+		}
+		r.Remedy = "use a build whose attestation fulfils it"
+	default:
+		r.Reason, r.What, r.Remedy = ReasonSignatureMissing, "carries no signature"+by, "have it signed"
+		if want != nil {
+			r.Reason, r.What, r.Remedy = ReasonAttestationMissing, "carries no attestation "+want.label()+by, "have it attested"
+		}
+	}
+	return r
+}
+
+// label names an attestation that is asked for.
+func (a Attestation) label() string {
+	if a.Name == "" || a.Name == a.PredicateType {
+		return quote(a.PredicateType)
+	}
+	return quote(a.Name) + " (" + a.PredicateType + ")"
+}
+
+// Bounds on what a text repeats of what signers chose.
+const (
+	maxSigners      = 3
+	maxQuotedSigner = 200
+	maxQuotedClaim  = 300
+	maxQuotedLine   = 300
+)
+
+// signers names who signed, those that come first.
+func signers(all []Signer) string {
+	var b strings.Builder
+	for i, s := range all[:min(len(all), maxSigners)] {
+		switch {
+		case i == 0:
+		case i == len(all)-1:
+			b.WriteString(" and ")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(s.String())
+	}
+	if more := len(all) - maxSigners; more > 0 {
+		fmt.Fprintf(&b, " and %d more", more)
+	}
+	return b.String()
+}
+
+// String returns the signer for people: quoted, since certificates hold what their holders chose, and bounded.
+func (s Signer) String() string {
+	switch {
+	case s.Key != "":
+		return "key " + s.Key[:min(len(s.Key), 12)]
+	case s.Issuer == "" && s.Subject == "":
+		return "a certificate without a name"
+	case s.Issuer == "":
+		return quoteUpTo(s.Subject, maxQuotedSigner)
+	}
+	return quoteUpTo(s.Subject, maxQuotedSigner) + " (issuer " + quoteUpTo(s.Issuer, maxQuotedSigner) + ")"
+}
+
+// oneLine quotes what may have several lines.
+func oneLine(s string) string {
+	return quoteUpTo(strings.Join(strings.Fields(s[:min(len(s), 4*maxQuotedLine)]), " "), maxQuotedLine)
+}
+
+// age writes a duration as a policy does: 720h rather than 720h0m0s.
+func age(d time.Duration) string {
+	switch {
+	case d%time.Hour == 0:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	case d%time.Minute == 0:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	}
+	return d.String()
 }
