@@ -14,6 +14,10 @@ type Config struct {
 	TagTTL    time.Duration // life of the fact that a tag points at a digest; 0 means 60 s
 	MaxTags   int64         // such facts kept at most; 0 means 100,000
 	UserAgent string        // empty means sluice
+
+	// Observe is called after every request on the wire, if it is not nil: on the goroutine that made it, so several
+	// at a time, and before the answer is used.
+	Observe func(Request)
 }
 
 // Registry is one registry, or several of one kind.

@@ -27,6 +27,8 @@ func (e endpoint) statusFailure(a ask, rep reply) *engine.Failure {
 	switch s := rep.status; {
 	case s == http.StatusNotFound && a.class == classBlob:
 		return e.failf(engine.ReasonImageNotFound, err, "has no such content")
+	case s == http.StatusNotFound && a.class == classReferrers: // of a page that the registry itself had named
+		return e.failf(engine.ReasonRegistryMalformed, err, "has only a part of its list of referrers")
 	case s == http.StatusNotFound && a.class != classToken:
 		return e.failf(engine.ReasonImageNotFound, err, "has no such image")
 	case s == http.StatusUnauthorized || s == http.StatusForbidden:

@@ -25,10 +25,11 @@ import (
 
 // The classes of requests, in spans and logs.
 const (
-	classTag      = "manifest by tag"
-	classManifest = "manifest by digest"
-	classBlob     = "blob"
-	classToken    = "token"
+	classTag       = "manifest by tag"
+	classManifest  = "manifest by digest"
+	classBlob      = "blob"
+	classReferrers = "referrers"
+	classToken     = "token"
 )
 
 const (
@@ -50,10 +51,15 @@ type ask struct {
 	class         string
 	where         where
 	accept        string
+	query         string
 	authorization string
 	max           int64                        // bytes of a body that is content
 	check         func(*reply) *engine.Failure // of content, beyond its size; may be nil
+	lacks         bool                         // an answer that there is no referrers API is one too
 }
+
+// without tells whether a status is the answer that there is no referrers API, where that is one.
+func (a ask) without(status int) bool { return a.lacks && lacksReferrers(status) }
 
 // reply is an answer that was read to its end.
 type reply struct {
@@ -65,7 +71,7 @@ type reply struct {
 // get asks for content, answers a request for credentials once, and follows redirects where they are allowed.
 func (r *Resolver) get(ctx context.Context, e endpoint, a ask, repository, path string) (reply, error) {
 	budget := e.retries
-	u := &url.URL{Scheme: e.scheme(), Host: e.host, Path: path}
+	u := &url.URL{Scheme: e.scheme(), Host: e.host, Path: path, RawQuery: a.query}
 	g, fresh, err := r.remembered(ctx, e, repository)
 	if err != nil {
 		return reply{}, err
@@ -78,6 +84,9 @@ func (r *Resolver) get(ctx context.Context, e endpoint, a ask, repository, path 
 		rep, err := r.send(ctx, e, a, u, &budget)
 		if err != nil {
 			return reply{}, err
+		}
+		if a.without(rep.status) {
+			return rep, nil
 		}
 		switch rep.status {
 		case http.StatusOK:
@@ -117,7 +126,8 @@ func (r *Resolver) send(ctx context.Context, e endpoint, a ask, u *url.URL, budg
 	for backoff := firstBackoff; ; backoff *= 2 {
 		rep, again, f := r.exchange(ctx, e, a, u)
 		wait := backoff/2 + rand.N(backoff)
-		if f == nil && (rep.status >= 500 || rep.status == http.StatusTooManyRequests || rep.status == http.StatusRequestTimeout) {
+		if f == nil && !a.without(rep.status) &&
+			(rep.status >= 500 || rep.status == http.StatusTooManyRequests || rep.status == http.StatusRequestTimeout) {
 			f, again = e.statusFailure(a, rep), true
 			if asked := retryAfter(rep.header); asked > 0 {
 				wait, again = max(wait, asked), asked <= maxRetryAfter
@@ -174,9 +184,12 @@ func (r *Resolver) exchange(ctx context.Context, e endpoint, a ask, u *url.URL) 
 		trace.WithSpanKind(trace.SpanKindClient))
 	start := time.Now()
 	defer func() {
-		o := e.outcome(a, rep, f)
-		e.counters.observe(o, time.Since(start))
+		o, took := e.outcome(a, rep, f), time.Since(start)
+		e.counters.observe(o, took)
 		endSpan(span, u, rep.status, o)
+		if r.observe != nil {
+			r.observe(requestOf(u, rep, f, start, took))
+		}
 	}()
 
 	parent := ctx
@@ -287,6 +300,8 @@ func (e endpoint) outcome(a ask, rep reply, f *engine.Failure) outcome {
 		return outcomeOf(f)
 	case rep.status == http.StatusUnauthorized && a.class != classToken && a.authorization == "":
 		return outcomeChallenge
+	case a.without(rep.status):
+		return outcomeNotFound
 	case rep.status < 400:
 		return outcomeOK
 	}

@@ -112,8 +112,8 @@ func (g guard) refuse(req *http.Request) *engine.Failure {
 			fmt.Errorf("redirect to %s: add it to redirects of registry %s to allow it", host, e.registry.host.text),
 			"redirects to a host that its redirects do not list")
 	}
-	return e.failf(engine.ReasonRegistryMalformed, fmt.Errorf("redirect of a tag to %s", host),
-		"redirects a tag to another host, which is never followed")
+	return e.failf(engine.ReasonRegistryMalformed, fmt.Errorf("redirect of a tag or a list to %s", host),
+		"redirects to another host, which for a tag or a list is never followed")
 }
 
 // owns tells whether a URL leads to the registry itself.

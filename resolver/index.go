@@ -9,25 +9,6 @@ import (
 	"sluice/engine"
 )
 
-// Referrers are the manifests that name one digest as their subject.
-type Referrers struct {
-	Descriptors []Descriptor // of the first [MaxReferrers], in the registry's order
-	Total       int          // how many the registry lists
-	FallbackTag bool         // they came from the tag, since the registry has no referrers API
-}
-
-// Descriptor is one of them, as the list describes it.
-type Descriptor struct {
-	MediaType    string
-	ArtifactType string // the tools disagree on its value; a hint at best
-	Digest       engine.Digest
-	Size         int64
-	Annotations  map[string]string
-}
-
-// MaxReferrers is how many referrers of one digest are listed.
-const MaxReferrers = 1000
-
 // maxChildren is how many manifests an index may have. Those of the official images have some thirty.
 const maxChildren = 256
 

@@ -26,12 +26,14 @@ const MaxManifest = 4 << 20
 // Resolver asks the registries of one configuration. It is immutable, apart from what it remembers, and safe for
 // concurrent use. To take up a changed configuration, or changed credentials, make another and Close this one.
 type Resolver struct {
-	registries []*registry
-	userAgent  string
-	tagTTL     time.Duration
-	tags       *cache.Cache[string, engine.Digest] // by registry/repository:tag
-	grants     *cache.Cache[grantKey, *grant]
-	closed     atomic.Bool
+	registries  []*registry
+	userAgent   string
+	observe     func(Request) // may be nil
+	tagTTL      time.Duration
+	tags        *cache.Cache[string, engine.Digest] // by registry/repository:tag
+	grants      *cache.Cache[grantKey, *grant]
+	noReferrers *cache.Cache[repositoryKey, struct{}] // repositories without a referrers API
+	closed      atomic.Bool
 }
 
 // registry is one entry of the configuration, ready for use.
@@ -56,7 +58,7 @@ func newResolver(c Config, dial dialFunc) (*Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Resolver{userAgent: c.UserAgent, tagTTL: c.TagTTL}
+	r := &Resolver{userAgent: c.UserAgent, observe: c.Observe, tagTTL: c.TagTTL}
 	for i, entry := range c.Registries {
 		reg, err := newRegistry(entry, dial)
 		if err != nil {
@@ -75,6 +77,11 @@ func newResolver(c Config, dial dialFunc) (*Resolver, error) {
 	}
 	if r.grants, err = cache.New(cache.Options[grantKey, *grant]{MaxCost: maxGrants}); err != nil {
 		r.tags.Close()
+		return nil, err
+	}
+	if r.noReferrers, err = cache.New(cache.Options[repositoryKey, struct{}]{MaxCost: maxNoReferrers}); err != nil {
+		r.tags.Close()
+		r.grants.Close()
 		return nil, err
 	}
 	return r, nil
@@ -122,6 +129,7 @@ func (r *Resolver) Close() {
 	r.closed.Store(true)
 	r.tags.Close()
 	r.grants.Close()
+	r.noReferrers.Close()
 	for _, reg := range r.registries {
 		reg.transport.CloseIdleConnections()
 	}

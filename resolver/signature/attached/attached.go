@@ -53,8 +53,8 @@ const (
 
 // Item is one thing that someone has attached. Nothing about it is known to be true but that Blob is its hash.
 type Item struct {
-	Form    Form
-	Found   string        // where, for people and logs, such as "sha256-1a2b….sig, layer 0" or "referrer sha256:1a2b…"
+	Form    Form          // 0 if that could not be had either
+	Found   string        // where, for people and logs, such as "sha256-1a2b….sig, layer 0" or "referrer sha256:1a2b…, layer 0"
 	Blob    engine.Digest // of Content
 	Content []byte        // the simple signing payload, the DSSE envelope or the bundle
 
@@ -71,8 +71,8 @@ type Item struct {
 
 // Found is what one place has. It is shared and not changed.
 type Found struct {
-	Items []*Item // those that are looked at, in the registry's order
-	Total int     // how many there are, looked at or not
+	Items []*Item // those that are looked at: a tag's in their order, of referrers the likeliest first
+	Total int     // how many there are, looked at or not; a referrer that was not looked at counts as one
 	Size  int64   // bytes held
 	Where string  // what was looked for, for people, such as "sha256-1a2b….sig" or "referrers"
 }
