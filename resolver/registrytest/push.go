@@ -2,6 +2,8 @@ package registrytest
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
@@ -72,12 +74,14 @@ func (r *Registry) PutRaw(repository, digestOrTag, mediaType string, raw []byte)
 
 // PutBlob puts any bytes as a blob and returns their digest.
 func (r *Registry) PutBlob(repository string, content []byte) (digest string, err error) {
-	h, _, err := v1.SHA256(bytes.NewReader(content))
-	if err != nil {
-		return "", err
-	}
-	path := "/v2/" + repository + "/blobs/uploads/?digest=" + url.QueryEscape(h.String())
-	return h.String(), r.do(http.MethodPost, path, "application/octet-stream", content).err("put blob")
+	digest = digestOf(content)
+	path := "/v2/" + repository + "/blobs/uploads/?digest=" + url.QueryEscape(digest)
+	return digest, r.do(http.MethodPost, path, "application/octet-stream", content).err("put blob")
+}
+
+func digestOf(content []byte) string {
+	sum := sha256.Sum256(content)
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 func (r *Registry) putImage(repository, digestOrTag string, img v1.Image) (digest string, err error) {

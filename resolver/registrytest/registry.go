@@ -30,6 +30,9 @@ type Options struct {
 	Password string        //
 	Realm    string        // BearerAuth: the realm of challenges; empty means /token of this registry
 	TokenTTL time.Duration // BearerAuth: life of a token; zero means five minutes
+
+	Referrers     bool // has the referrers API; without it, what PutReferrer puts is listed in the fallback tag
+	ReferrersPage int  // referrers on one page of a list; zero means all
 }
 
 // Class is a kind of request, for counters and faults.
@@ -42,6 +45,7 @@ const (
 	ManifestByDigest              // /v2/<repository>/manifests/sha256:…
 	Blob                          // /v2/<repository>/blobs/…
 	Token                         // /token
+	Referrers                     // /v2/<repository>/referrers/<digest>
 	Other
 	numClasses
 )
@@ -148,13 +152,13 @@ func (r *Registry) WriteCA(dir string) (string, error) {
 
 // Counts tells how many requests of each class came, answered or not.
 type Counts struct {
-	Ping, ManifestByTag, ManifestByDigest, Blob, Token, Other int64
-	Connections                                               int64
+	Ping, ManifestByTag, ManifestByDigest, Blob, Token, Referrers, Other int64
+	Connections                                                          int64
 }
 
 // Requests returns the sum over all classes.
 func (c Counts) Requests() int64 {
-	return c.Ping + c.ManifestByTag + c.ManifestByDigest + c.Blob + c.Token + c.Other
+	return c.Ping + c.ManifestByTag + c.ManifestByDigest + c.Blob + c.Token + c.Referrers + c.Other
 }
 
 // Counts returns what came since the start or the last Reset.
@@ -165,6 +169,7 @@ func (r *Registry) Counts() Counts {
 		ManifestByDigest: r.counts[ManifestByDigest].Load(),
 		Blob:             r.counts[Blob].Load(),
 		Token:            r.counts[Token].Load(),
+		Referrers:        r.counts[Referrers].Load(),
 		Other:            r.counts[Other].Load(),
 		Connections:      r.conns.Load(),
 	}
@@ -213,9 +218,14 @@ func (r *Registry) answer(w http.ResponseWriter, req *http.Request) {
 		r.giveToken(w, req)
 		return
 	}
-	if r.authorized(w, req) {
-		r.content.ServeHTTP(w, req)
+	if !r.authorized(w, req) {
+		return
 	}
+	if classify(req.URL.Path) == Referrers {
+		r.listReferrers(w, req)
+		return
+	}
+	r.content.ServeHTTP(w, req)
 }
 
 func classify(path string) Class {
@@ -233,6 +243,8 @@ func classify(path string) Class {
 		return ManifestByTag
 	case kind == "blobs":
 		return Blob
+	case kind == "referrers":
+		return Referrers
 	}
 	return Other
 }

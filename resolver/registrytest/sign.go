@@ -122,18 +122,27 @@ func (r *Registry) Sign(repository, digest string, key Key, o SignOptions) error
 	return r.AppendSignatures(repository, digest, SignatureLayer{Payload: p, Annotations: annotations})
 }
 
-// SignatureLayer is one layer of a signature manifest.
+// SignatureLayer is one layer of a manifest of signatures, attestations or bundles.
 type SignatureLayer struct {
 	Payload     []byte
-	MediaType   string // empty means SimpleSigningMediaType
+	MediaType   string // empty means the usual one of the place: SimpleSigningMediaType in a signature manifest
 	Annotations map[string]string
 }
 
 // AppendSignatures appends layers, whatever they hold, to the signature manifest of a digest in one step.
 func (r *Registry) AppendSignatures(repository, digest string, layers ...SignatureLayer) error {
+	return r.appendLayers(repository, SignatureTag(digest), SimpleSigningMediaType, layers)
+}
+
+// AppendAttestations appends layers, DSSE envelopes unless they say otherwise, to the attestation manifest of a digest
+// in one step.
+func (r *Registry) AppendAttestations(repository, digest string, layers ...SignatureLayer) error {
+	return r.appendLayers(repository, AttestationTag(digest), EnvelopeMediaType, layers)
+}
+
+func (r *Registry) appendLayers(repository, tag string, usual types.MediaType, layers []SignatureLayer) error {
 	r.signing.Lock()
 	defer r.signing.Unlock()
-	tag := SignatureTag(digest)
 	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: []v1.Descriptor{}}
 	config := v1.ConfigFile{RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{}}}
 	if raw, _, err := r.manifest(repository, tag); err == nil {
@@ -145,7 +154,7 @@ func (r *Registry) AppendSignatures(repository, digest string, layers ...Signatu
 		}
 	}
 	for _, l := range layers {
-		d, err := r.describe(repository, l.Payload, SimpleSigningMediaType)
+		d, err := r.describe(repository, l.Payload, usual)
 		if err != nil {
 			return err
 		}
