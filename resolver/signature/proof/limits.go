@@ -1,0 +1,40 @@
+package proof
+
+// What one item may cost, whatever has been pushed. Whoever can push writes it, so nothing in it may set the size of
+// the work.
+const (
+	// maxContent bounds what an item is made of, in bytes, and maxAnnotation each of its layer's annotations. What
+	// finds items has stricter bounds of its own.
+	maxContent    = 4 << 20
+	maxAnnotation = 256 << 10
+
+	// maxDepth is how deeply JSON may be nested, of which a claim needs three levels and a bundle eight;
+	// maxStatementDepth is that of a statement, whose predicate may be a bill of materials with parts of parts.
+	maxDepth          = 32
+	maxStatementDepth = 64
+
+	// maxElements is how many values a bundle, an envelope or a log's answer may have. A bundle with an inclusion
+	// proof has about 100. Parsers make up to 150 bytes of each of them.
+	maxElements = 10_000
+
+	// maxSubjects and maxDigests bound an in-toto statement: sigstore-go's bounds.
+	maxSubjects = 1024
+	maxDigests  = 32
+
+	// maxMembers is how many members an object may have whose names are remembered, to refuse a second of one name.
+	maxMembers = 1024
+
+	// maxClaims and maxClaim bound the annotations that are copied out of one payload: how many, and the bytes of one
+	// name or value. What is beyond is left out, so a policy that asks for it does not pass.
+	maxClaims = 64
+	maxClaim  = 4 << 10
+
+	// maxSignatures is how many signatures an envelope may have.
+	maxSignatures = 16
+
+	// maxIntermediates is how many certificates a signature may bring beside its own.
+	maxIntermediates = 8
+
+	// maxSignature bounds one signature, in bytes. That of RSA with 4096 bits has 512.
+	maxSignature = 3 << 10
+)

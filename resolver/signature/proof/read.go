@@ -1,0 +1,230 @@
+package proof
+
+import (
+	"crypto"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/tlog"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"sluice/resolver/signature/attached"
+)
+
+// signed is what an item, or a bundle over a file, comes down to. Nothing in it is known to be true.
+type signed struct {
+	payload    []byte   // what is claimed: a simple signing payload or an in-toto statement
+	envelope   bool     // the payload stands in a DSSE envelope, and is of statementType
+	message    []byte   // what the signatures are over
+	signatures [][]byte // one at least; more than one in an envelope of its own only
+
+	file bool // the signature is over a file, and there is no payload
+
+	certificate   *x509.Certificate // nil if it was made with a key, or if keys are what is trusted
+	intermediates []*x509.Certificate
+	entries       []*tlog.Entry
+	timestamps    [][]byte
+}
+
+// read parses of an item what the trust needs, and nothing else.
+func (j *Judge) read(item *attached.Item) (*signed, error) {
+	switch {
+	case item.Fault != nil:
+		return nil, item.Fault
+	case item.Failure != nil:
+		return nil, item.Failure
+	case len(item.Content) == 0:
+		return nil, errors.New("it is empty")
+	case len(item.Content) > maxContent:
+		return nil, fmt.Errorf("it has more than %d bytes", maxContent)
+	case len(item.Signature) > maxSignature:
+		return nil, fmt.Errorf("its signature has more than %d bytes", maxSignature)
+	case max(len(item.Certificate), len(item.Chain), len(item.LogEntry), len(item.Timestamp)) > maxAnnotation:
+		return nil, fmt.Errorf("one of its annotations has more than %d bytes", maxAnnotation)
+	}
+	switch item.Form {
+	case attached.SimpleSigning:
+		s := &signed{payload: item.Content, message: item.Content, signatures: [][]byte{item.Signature}}
+		return s, j.readAnnotations(s, item)
+	case attached.Envelope:
+		e, err := parseEnvelope(item.Content)
+		if err != nil {
+			return nil, fmt.Errorf("it is no DSSE envelope: %w", err)
+		}
+		s, err := e.signed()
+		if err != nil {
+			return nil, err
+		}
+		return s, j.readAnnotations(s, item)
+	case attached.Bundle:
+		return j.readBundle(item.Content)
+	}
+	return nil, fmt.Errorf("it has the unknown form %d", item.Form)
+}
+
+func (e *envelope) signed() (*signed, error) {
+	if e.payloadType != statementType {
+		return nil, fmt.Errorf("its payload is a %.64q, not an in-toto statement", e.payloadType)
+	}
+	for _, s := range e.signatures {
+		if len(s) > maxSignature {
+			return nil, fmt.Errorf("its signature has more than %d bytes", maxSignature)
+		}
+	}
+	return &signed{payload: e.payload, envelope: true, message: dsse.PAE(e.payloadType, e.payload), signatures: e.signatures}, nil
+}
+
+// readAnnotations reads what stands beside a classic signature.
+func (j *Judge) readAnnotations(s *signed, item *attached.Item) (err error) {
+	if len(j.keys) == 0 && len(item.Certificate) > 0 {
+		if s.certificate, err = readCertificate(item.Certificate); err != nil {
+			return fmt.Errorf("its certificate: %w", err)
+		}
+		if j.trust.Intermediates {
+			if s.intermediates, err = readChain(item.Chain); err != nil {
+				return fmt.Errorf("its certificate chain: %w", err)
+			}
+		}
+	}
+	if j.asksLogs() && len(item.LogEntry) > 0 {
+		entry, err := readLogEntry(item.LogEntry)
+		if err != nil {
+			return fmt.Errorf("its log entry: %w", err)
+		}
+		s.entries = []*tlog.Entry{entry}
+	}
+	if j.asksTime() && len(item.Timestamp) > 0 {
+		timestamp, err := readTimestamp(item.Timestamp)
+		if err != nil {
+			return fmt.Errorf("its timestamp: %w", err)
+		}
+		s.timestamps = [][]byte{timestamp}
+	}
+	return nil
+}
+
+// readBundle reads a sigstore bundle, v0.1 to v0.3. What the trust does not look at is not parsed.
+func (j *Judge) readBundle(raw []byte) (*signed, error) {
+	if err := checkJSON(raw, maxDepth, maxElements); err != nil {
+		return nil, fmt.Errorf("it is no bundle: %w", err)
+	}
+	var pb protobundle.Bundle
+	if err := protojson.Unmarshal(raw, &pb); err != nil {
+		return nil, fmt.Errorf("it is no bundle: %w", err)
+	}
+	if m := pb.GetVerificationMaterial(); m != nil {
+		if !j.asksLogs() {
+			m.TlogEntries = nil
+		}
+		if !j.asksTime() {
+			m.TimestampVerificationData = nil
+		}
+	}
+	b, err := bundle.NewBundle(&pb, j.bundleOptions(&pb)...)
+	if err != nil {
+		return nil, fmt.Errorf("it is no bundle: %w", err)
+	}
+	s := &signed{}
+	if m := pb.GetMessageSignature(); m != nil {
+		s.file, s.signatures = true, [][]byte{m.GetSignature()}
+	} else {
+		e := &envelope{payloadType: pb.GetDsseEnvelope().GetPayloadType(), payload: pb.GetDsseEnvelope().GetPayload()}
+		for _, signature := range pb.GetDsseEnvelope().GetSignatures() {
+			e.signatures = append(e.signatures, signature.GetSig())
+		}
+		if n := len(e.signatures); n != 1 {
+			return nil, fmt.Errorf("it has %d signatures, and a bundle has one", n)
+		}
+		if s, err = e.signed(); err != nil {
+			return nil, err
+		}
+	}
+	if len(j.keys) == 0 {
+		if err := j.readMaterial(s, pb.GetVerificationMaterial()); err != nil {
+			return nil, fmt.Errorf("its certificate: %w", err)
+		}
+	}
+	if s.entries, err = b.TlogEntries(); err != nil {
+		return nil, fmt.Errorf("its log entry: %w", err)
+	}
+	if s.timestamps, err = b.Timestamps(); err != nil {
+		return nil, fmt.Errorf("its timestamp: %w", err)
+	}
+	return s, nil
+}
+
+// bundleOptions lets a bundle bring a chain where the trust does: of its own, sigstore-go ignores it in bundles before
+// v0.3 and refuses it in those since.
+func (j *Judge) bundleOptions(pb *protobundle.Bundle) []bundle.Option {
+	since03 := (&bundle.Bundle{Bundle: pb}).MinVersion("v0.3")
+	if j.trust.Intermediates && since03 && pb.GetVerificationMaterial().GetX509CertificateChain() != nil {
+		return []bundle.Option{bundle.AllowCertificateChain()}
+	}
+	return nil
+}
+
+// readMaterial reads a bundle's certificate, if it has one.
+func (j *Judge) readMaterial(s *signed, m *protobundle.VerificationMaterial) (err error) {
+	if c := m.GetCertificate(); c != nil {
+		s.certificate, err = parseCertificate(c.GetRawBytes())
+		return err
+	}
+	chain := m.GetX509CertificateChain().GetCertificates()
+	if len(chain) == 0 {
+		return nil
+	}
+	if s.certificate, err = parseCertificate(chain[0].GetRawBytes()); err != nil || !j.trust.Intermediates {
+		return err
+	}
+	if len(chain) > 1+maxIntermediates {
+		return fmt.Errorf("it brings more than %d others", maxIntermediates)
+	}
+	var others []*x509.Certificate
+	for _, c := range chain[1:] {
+		other, err := x509.ParseCertificate(c.GetRawBytes())
+		if err != nil {
+			return err
+		}
+		others = append(others, other)
+	}
+	s.intermediates = between(others)
+	return nil
+}
+
+// entity returns what sigstore-go is to verify of s: one of its signatures.
+func (s *signed) entity(signature []byte, content verify.VerificationContent, version string) *entity {
+	e := &entity{version: version, content: content, entries: s.entries, timestamps: s.timestamps}
+	if s.envelope {
+		e.signature = &bundle.Envelope{Envelope: &dsse.Envelope{
+			PayloadType: statementType,
+			Payload:     base64.StdEncoding.EncodeToString(s.payload),
+			Signatures:  []dsse.Signature{{Sig: base64.StdEncoding.EncodeToString(signature)}},
+		}}
+		return e
+	}
+	hash, name := s.hash()
+	sum := hash.New()
+	sum.Write(s.message)
+	e.signature = bundle.NewMessageSignature(sum.Sum(nil), name, signature)
+	return e
+}
+
+// hash returns by which hash the log knows the message; SHA-256 where it does not. That the log's entry is over this
+// hash of this message is what is verified then.
+func (s *signed) hash() (crypto.Hash, string) {
+	for _, entry := range s.entries {
+		switch _, name, _ := entry.GetHashedRekordDigest(); name {
+		case "sha384", "SHA2_384":
+			return crypto.SHA384, name
+		case "sha512", "SHA2_512":
+			return crypto.SHA512, name
+		}
+	}
+	return crypto.SHA256, "sha256"
+}

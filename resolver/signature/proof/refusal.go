@@ -1,0 +1,43 @@
+package proof
+
+import (
+	"errors"
+	"fmt"
+
+	"sluice/engine"
+)
+
+// ErrNoRoot is that a trusted root is not there yet, so that nothing can be said of what it would prove.
+var ErrNoRoot = errors.New("proof: a trusted root has not been had yet")
+
+// Refusal is why an item is no proof.
+type Refusal struct {
+	// Reason is engine.ReasonSignatureInvalid, engine.ReasonClaimMismatch or engine.ReasonSignatureExpired.
+	Reason engine.Reason
+
+	Err      error // why, for the log
+	Panicked bool  // a parser panicked, and was recovered from
+}
+
+// Error returns the text for the log.
+func (r *Refusal) Error() string { return r.Err.Error() }
+
+// Unwrap returns the cause.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+func invalid(format string, args ...any) *Refusal {
+	return &Refusal{Reason: engine.ReasonSignatureInvalid, Err: fmt.Errorf(format, args...)}
+}
+
+func mismatch(format string, args ...any) *Refusal {
+	return &Refusal{Reason: engine.ReasonClaimMismatch, Err: fmt.Errorf(format, args...)}
+}
+
+func expired(format string, args ...any) *Refusal {
+	return &Refusal{Reason: engine.ReasonSignatureExpired, Err: fmt.Errorf(format, args...)}
+}
+
+// worse tells whether r says less than other: of the refusals by several roots, the one that came furthest counts.
+func (r *Refusal) worse(other *Refusal) bool {
+	return r == nil || r.Reason == engine.ReasonSignatureInvalid && other.Reason != engine.ReasonSignatureInvalid
+}
