@@ -1,38 +1,32 @@
 package signature
 
-// What one digest may cost, whatever has been pushed beside it. Whoever can push to a repository writes the
-// signature manifest, so nothing in it may set the size of the work. The manifest itself is bounded by the
-// [Fetcher].
+import "time"
+
+// What one verification may cost, whatever has been pushed beside a digest. What is read of it is bounded by the
+// package attached.
 const (
-	// maxLayers is how many layers a signature manifest may have. cosign reads no more either (maxLayers in its
-	// pkg/oci/remote).
-	maxLayers = 1000
+	// maxJudged is how many signatures and attestations one verification judges, over all places. A certificate's
+	// takes some 4 ms, a key's 0.1 ms.
+	maxJudged = 128
 
-	// maxSignatures is how many signatures of one digest are looked at: of more, the first and the last
-	// maxSignatures/2. cosign appends, so that neither what was signed before someone pushed junk nor what was
-	// signed after it is lost.
-	maxSignatures = 64
+	// maxJudgedPlace is how many of them one place may have a share in, so that junk in one does not hide what is in
+	// another.
+	maxJudgedPlace = 64
 
-	// maxPayload bounds one signed payload, in bytes. cosign's own are about 250.
-	maxPayload = 1 << 20
-
-	// maxPayloads bounds all payloads of one digest together, in bytes.
-	maxPayloads = 4 << 20
-
-	// maxSignatureText bounds one signature in base64, in bytes. That of RSA with 4096 bits takes 684.
-	maxSignatureText = 4 << 10
-
-	// maxFetches is how many payloads of one digest are fetched side by side.
-	maxFetches = 8
-
-	// maxDepth is how deeply a payload's JSON may be nested. cosign's own need three levels.
-	maxDepth = 32
-
-	// maxAnnotations and maxAnnotation bound the annotations that are copied out of one payload: how many, and
-	// the bytes of one name or value. What is beyond is left out, so a policy that asks for it does not pass.
-	maxAnnotations = 64
-	maxAnnotation  = 4 << 10
-
-	// maxCauses is how many signatures the log reads about when none of them will do.
+	// maxCauses is how many of them the log reads about when none will do.
 	maxCauses = 4
 )
+
+// downloadTTL is how long what lies beside a digest is kept for the other authorities of a review, and for the
+// reviews that come with it. A signature that is pushed is seen after that at the latest.
+const downloadTTL = 2 * time.Second
+
+// What is remembered beside facts and downloads, in entries. Both tables may lose any entry: it costs time alone.
+const (
+	maxHints       = 4096
+	maxGenerations = 4096
+)
+
+// maxJudges is how many judges are kept, which is one for each trust of the policies in force, and for a while of
+// those before them.
+const maxJudges = 256
