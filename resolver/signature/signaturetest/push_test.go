@@ -39,7 +39,7 @@ func TestPush(t *testing.T) {
 			}
 			type manifest struct {
 				v1.Manifest
-				ArtifactType string
+				ArtifactType string `json:"artifactType"`
 			}
 			get := func(digestOrTag string) (m manifest) {
 				t.Helper()
