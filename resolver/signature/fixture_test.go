@@ -29,6 +29,24 @@ import (
 	"sluice/resolver"
 )
 
+// What the package attached looks for and how much of it, and what the package proof reads: the tests here go through
+// both.
+const (
+	payloadType      = "application/vnd.dev.cosign.simplesigning.v1+json"
+	bundleType       = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	signatureKey     = "dev.cosignproject.cosign/signature"
+	claimType        = "cosign container image signature"
+	maxLayers        = 1000
+	maxItems         = 64
+	maxPayload       = 1 << 20
+	maxContent       = 8 << 20
+	maxSignatureText = 4 << 10
+	maxFetches       = 8
+)
+
+// classicTag is the tag under which the signatures of a digest are.
+func classicTag(d engine.Digest) string { return "sha256-" + d.Hex() + ".sig" }
+
 // image is what the tests verify.
 var image = engine.Reference{
 	Registry: "registry.test", Repository: "team/app", Tag: "v1", Digest: digestOf([]byte("an image")),
@@ -42,7 +60,26 @@ func digestOf(b []byte) engine.Digest {
 // key is a key pair, and both of the ways in which cosign may sign with it.
 type key struct {
 	usual, old sigstore.Signer
+	id         string // as evidence names it
 	authority  *engine.Authority
+}
+
+// authorityOf believes any of the keys.
+func authorityOf(t testing.TB, name string, keys ...crypto.PublicKey) *engine.Authority {
+	t.Helper()
+	trust, err := engine.NewTrust(engine.Trust{Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &engine.Authority{Name: name, Trust: trust}
+}
+
+// asking returns k with an authority that asks for annotations besides.
+func (k key) asking(annotations map[string]string) key {
+	a := *k.authority
+	a.Annotations = annotations
+	k.authority = &a
+	return k
 }
 
 func newKey(t testing.TB, kind string) key {
@@ -66,7 +103,7 @@ func newKey(t testing.TB, kind string) key {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := key{authority: &engine.Authority{Name: kind, Key: private.Public()}}
+	k := key{authority: authorityOf(t, kind, private.Public())}
 	if k.usual, err = sigstore.LoadDefaultSigner(private, options.WithED25519ph()); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +114,7 @@ func newKey(t testing.TB, kind string) key {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.authority.ID = digestOf(der).Hex()
+	k.id = digestOf(der).Hex()
 	return k
 }
 
@@ -140,13 +177,15 @@ func manifestOf(t testing.TB, layers ...descriptor) []byte {
 // registry is a Fetcher over maps.
 type registry struct {
 	mu        sync.Mutex
-	manifests map[string][]byte // by reference with tag
+	manifests map[string][]byte     // by reference with tag or digest
+	referrers []resolver.Descriptor // of the image
 	blobs     map[engine.Digest][]byte
 	blobErr   map[engine.Digest]error
 	err       error
-	hold      chan struct{} // if not nil, manifests wait for it
+	listErr   error         // of the list of referrers alone
+	hold      chan struct{} // if not nil, manifests and lists wait for it
 
-	manifestTrips, blobTrips, inFlight, mostInFlight atomic.Int64
+	manifestTrips, listTrips, blobTrips, inFlight, mostInFlight atomic.Int64
 }
 
 func newRegistry() *registry {
@@ -167,6 +206,20 @@ func (r *registry) put(manifest []byte, payloads ...[]byte) {
 	}
 }
 
+// refer adds a manifest that names the image as its subject.
+func (r *registry) refer(manifest []byte, payloads ...[]byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d := digestOf(manifest)
+	r.manifests["registry.test/team/app@"+string(d)] = manifest
+	r.referrers = append(r.referrers, resolver.Descriptor{
+		MediaType: "application/vnd.oci.image.manifest.v1+json", Digest: d, Size: int64(len(manifest)),
+	})
+	for _, p := range payloads {
+		r.blobs[digestOf(p)] = p
+	}
+}
+
 func (r *registry) fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -175,25 +228,45 @@ func (r *registry) fail(err error) {
 
 var errNotFound = &engine.Failure{Reason: engine.ReasonImageNotFound, Public: "no such image"}
 
-func (r *registry) Manifest(ctx context.Context, ref engine.Reference) (resolver.Manifest, error) {
-	r.manifestTrips.Add(1)
+// wait waits for hold, and returns the registry's failure if it has one.
+func (r *registry) wait(ctx context.Context) error {
 	if r.hold != nil {
 		select {
 		case <-r.hold:
 		case <-ctx.Done():
-			return resolver.Manifest{}, &engine.Failure{Reason: engine.ReasonTimeout, Public: "too late", Err: ctx.Err()}
+			return &engine.Failure{Reason: engine.ReasonTimeout, Public: "too late", Err: ctx.Err()}
 		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.err != nil {
-		return resolver.Manifest{}, r.err
+	return r.err
+}
+
+func (r *registry) Manifest(ctx context.Context, ref engine.Reference) (resolver.Manifest, error) {
+	r.manifestTrips.Add(1)
+	if err := r.wait(ctx); err != nil {
+		return resolver.Manifest{}, err
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	raw, ok := r.manifests[ref.String()]
 	if !ok {
 		return resolver.Manifest{}, errNotFound
 	}
 	return resolver.Manifest{MediaType: "application/vnd.oci.image.manifest.v1+json", Digest: digestOf(raw), Raw: raw}, nil
+}
+
+func (r *registry) Referrers(ctx context.Context, ref engine.Reference) (resolver.Referrers, error) {
+	r.listTrips.Add(1)
+	if err := r.wait(ctx); err != nil {
+		return resolver.Referrers{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.listErr != nil || ref.Name() != image.Name() || ref.Digest != image.Digest {
+		return resolver.Referrers{}, r.listErr
+	}
+	return resolver.Referrers{Descriptors: r.referrers, Total: len(r.referrers)}, nil
 }
 
 func (r *registry) Blob(_ context.Context, ref engine.Reference, d engine.Digest, limit int64) ([]byte, error) {

@@ -116,7 +116,7 @@ func TestHostileManifests(t *testing.T) {
 		"an index":                           {`{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1}]}`, engine.ReasonSignatureMissing},
 		"schema 1":                           {`{"schemaVersion":1,"fsLayers":[{"blobSum":"sha256:00"}]}`, engine.ReasonSignatureMissing},
 		"a layer of the wrong types":         {`{"layers":[{"mediaType":"` + payloadType + `","digest":1,"size":{},"annotations":[]}]}`, engine.ReasonSignatureInvalid},
-		"two times layers":                   {`{"layers":[{"mediaType":"` + payloadType + `"}],"layers":[]}`, engine.ReasonSignatureMissing},
+		"two times layers":                   {`{"layers":[{"mediaType":"` + payloadType + `"}],"layers":[]}`, engine.ReasonRegistryMalformed},
 		"a million layers":                   {`{"layers":[` + strings.Repeat("{},", 1_000_000) + `{}]}`, engine.ReasonRegistryMalformed},
 		"a hundred thousand own annotations": {`{"layers":[],"annotations":{` + strings.Repeat(`"a":"b",`, 100_000) + `"a":"b"}}`, engine.ReasonSignatureMissing},
 	} {
@@ -189,11 +189,11 @@ func TestTooManySignatures(t *testing.T) {
 		{"more than are read", append(with(0), junk[0]), engine.ReasonRegistryMalformed},
 		{"first", with(0), engine.ReasonPassed},
 		{"last", with(maxLayers - 1), engine.ReasonPassed},
-		{"last of the first", with(maxSignatures/2 - 1), engine.ReasonPassed},
-		{"first of the last", with(maxLayers - maxSignatures/2), engine.ReasonPassed},
+		{"last of the first", with(maxItems/2 - 1), engine.ReasonPassed},
+		{"first of the last", with(maxLayers - maxItems/2), engine.ReasonPassed},
 		{"in the middle", with(maxLayers / 2), engine.ReasonRegistryMalformed},
-		{"as many as are looked at", junk[:maxSignatures], engine.ReasonSignatureInvalid},
-		{"one more", junk[:maxSignatures+1], engine.ReasonRegistryMalformed},
+		{"as many as are looked at", junk[:maxItems], engine.ReasonSignatureInvalid},
+		{"one more", junk[:maxItems+1], engine.ReasonRegistryMalformed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -205,11 +205,11 @@ func TestTooManySignatures(t *testing.T) {
 			if c.want == engine.ReasonRegistryMalformed && !strings.HasPrefix(failure.Public, "too many signatures") {
 				t.Errorf("public text %q", failure.Public)
 			}
-			if got := r.blobTrips.Load(); got > maxSignatures {
-				t.Errorf("%d payloads fetched, want at most %d", got, maxSignatures)
+			if got := r.blobTrips.Load(); got > maxItems {
+				t.Errorf("%d payloads fetched, want at most %d", got, maxItems)
 			}
-			if got := v.Stats().Judged; got > maxSignatures {
-				t.Errorf("%d signatures judged, want at most %d", got, maxSignatures)
+			if got := v.Stats().Judged; got > maxItems {
+				t.Errorf("%d signatures judged, want at most %d", got, maxItems)
 			}
 		})
 	}
@@ -221,15 +221,15 @@ func TestPayloadsTogetherAreBounded(t *testing.T) {
 	r := newRegistry()
 	var layers []descriptor
 	var payloads [][]byte
-	for i := range 8 {
-		p := claimFor(t, image.Digest, map[string]any{"fill": strings.Repeat(fmt.Sprint(i), maxPayload-400)})
+	for i := range 12 {
+		p := claimFor(t, image.Digest, map[string]any{"fill": strings.Repeat(string(rune('a'+i)), maxPayload-400)})
 		payloads, layers = append(payloads, p), append(layers, layerOf(p, sign(t, other.usual, p)))
 	}
 	r.put(manifestOf(t, layers...), payloads...)
 	_, failure := outcome(t, r, k)
 	wantReason(t, failure, engine.ReasonRegistryMalformed)
-	if got := r.blobTrips.Load(); got != maxPayloads/maxPayload {
-		t.Errorf("%d payloads of a megabyte fetched, want %d", got, maxPayloads/maxPayload)
+	if got := r.blobTrips.Load(); got != maxContent/maxPayload {
+		t.Errorf("%d payloads of a megabyte fetched, want %d", got, maxContent/maxPayload)
 	}
 	mine := claimFor(t, image.Digest, nil)
 	r.put(manifestOf(t, append(layers, layerOf(mine, sign(t, k.usual, mine)))...), mine)

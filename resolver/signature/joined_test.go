@@ -208,13 +208,11 @@ func TestNothingIsJudgedForNobody(t *testing.T) {
 	t.Parallel()
 	k := newKey(t, "Ed25519")
 	v := newVerifier(t, signedRegistry(t, k))
-	if _, failure := v.find(t.Context(), image, k.authority); failure != nil {
-		t.Fatal(failure)
-	}
+	q := v.question(image, k.authority)
+	wantReason(t, q.answer(t.Context(), false).failure, engine.ReasonPassed)
 	ctx, leave := context.WithCancel(t.Context())
 	leave()
-	_, failure := v.find(ctx, image, k.authority) // of what is downloaded already
-	wantReason(t, failure, engine.ReasonTimeout)
+	wantReason(t, q.answer(ctx, false).failure, engine.ReasonTimeout) // of what is downloaded already
 	if got := v.Stats().Judged; got != 1 {
 		t.Errorf("%d signatures judged, want the first one only", got)
 	}

@@ -204,7 +204,7 @@ func (s *search) take(ctx context.Context, l look) {
 		s.observe(Finding{Place: l.place, Err: failure, Took: l.took})
 		return
 	}
-	s.tally.look(l.found)
+	s.tally.look(l.place, l.found)
 	if len(l.found.Items) == 0 {
 		s.observe(Finding{Place: l.place, Err: &engine.Failure{Reason: s.missing(), Public: "there is no " + l.found.Where}, Took: l.took})
 	}

@@ -7,68 +7,8 @@ import (
 	"sluice/engine"
 	"sluice/resolver"
 	"sluice/resolver/registrytest"
+	"sluice/resolver/signature/attached"
 )
-
-// BenchmarkJudge is the comparison of one signature with a key, and the reading of its claim: no network, no cache.
-func BenchmarkJudge(b *testing.B) {
-	for _, kind := range []string{"P-256", "P-384", "P-521", "RSA-2048", "Ed25519"} {
-		k := newKey(b, kind)
-		p := claimFor(b, image.Digest, map[string]any{"env": "prod"})
-		l := layer{MediaType: payloadType, Digest: string(digestOf(p)), Size: int64(len(p))}
-		for way, s := range map[string]string{"usual": sign(b, k.usual, p), "old": sign(b, k.old, p)} {
-			if way == "old" && (kind == "P-256" || kind == "RSA-2048") {
-				continue // the same
-			}
-			l.Annotations.Signature = s
-			c := l.candidate(0)
-			c.payload = p
-			b.Run(kind+"/"+way, func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					verifiers, err := keyVerifiers(k.authority.Key)
-					if err != nil {
-						b.Fatal(err)
-					}
-					if _, err := judge(verifiers, c, image.Digest); err != nil {
-						b.Fatal(err)
-					}
-				}
-			})
-		}
-	}
-}
-
-// BenchmarkClaim is what judge does beside cryptography.
-func BenchmarkClaim(b *testing.B) {
-	p := claimFor(b, image.Digest, map[string]any{"env": "prod"})
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := parseClaim(p); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// BenchmarkManifest reads a signature manifest of one layer, and the largest of junk that is read at all.
-func BenchmarkManifest(b *testing.B) {
-	p := claimFor(b, image.Digest, nil)
-	l := layerOf(p, sign(b, newKey(b, "P-256").usual, p))
-	junk := make([]descriptor, maxLayers)
-	for i := range junk {
-		junk[i] = l
-	}
-	for name, raw := range map[string][]byte{"one": manifestOf(b, l), "thousand": manifestOf(b, junk...)} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			b.SetBytes(int64(len(raw)))
-			for b.Loop() {
-				if _, err := parseManifest(raw); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
 
 // BenchmarkFact is a Verify that is answered from the cache.
 func BenchmarkFact(b *testing.B) {
@@ -127,7 +67,7 @@ func BenchmarkCold(b *testing.B) {
 	})
 	b.Run("trips", func(b *testing.B) {
 		measure(b, func() {
-			if _, err := fetchClassic(ctx, res, resolve(b)); err != nil {
+			if _, err := attached.Find(ctx, res, attached.SignatureTag, resolve(b)); err != nil {
 				b.Fatal(err)
 			}
 		})

@@ -3,6 +3,7 @@ package signature
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"sluice/engine"
@@ -21,12 +22,12 @@ type tally struct {
 	invalid, elsewhere, expired int     // those that are refused, by reason
 	causes                      []error // of them, for the log
 
-	looked []string // for what, at places that could be looked at
+	looked [numPlaces]string // for what, where it could be looked for
 }
 
 // look notes what a place has.
-func (t *tally) look(f *attached.Found) {
-	t.looked = append(t.looked, f.Where)
+func (t *tally) look(place attached.Place, f *attached.Found) {
+	t.looked[place] = f.Where
 	t.unseen += max(0, f.Total-len(f.Items))
 }
 
@@ -83,7 +84,8 @@ func (t *tally) outcome(s *search) *engine.Failure {
 	case len(t.found()) > 0:
 		return nil
 	}
-	looked := fmt.Sprintf("looked for %s in %s", strings.Join(t.looked, " and "), s.at.Name())
+	places := slices.DeleteFunc(t.looked[:], func(where string) bool { return where == "" })
+	looked := fmt.Sprintf("looked for %s in %s", strings.Join(places, " and "), s.at.Name())
 	reason := s.missing()
 	switch {
 	case t.elsewhere > 0:
