@@ -66,7 +66,8 @@ func (p Pattern) Match(s string) bool {
 	case p.Exact != "":
 		return p.Exact == s
 	case p.Regexp != nil:
-		return p.Regexp.MatchString(s)
+		at := p.Regexp.FindStringIndex(s)
+		return at != nil && at[0] == 0 && at[1] == len(s)
 	}
 	return true
 }

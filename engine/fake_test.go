@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,12 +19,16 @@ type facts struct {
 	digests    map[string]Digest      // by reference with tag
 	signatures map[string][]Signature // by digest + authority ID
 	children   map[Digest][]Child
+	childErr   error                           // what Children fails with
 	resolveErr error                           // what Resolve fails with
 	verifyErr  map[string]error                // by authority ID
 	wait       func(ctx context.Context) error // called by both, without the lock
 	ttl        time.Duration
 	resolves   int
 	verifies   int
+	listings   int      // of children
+	verified   []Digest // what Verify was asked about
+	down       []Digest // what Verify can't be asked about
 }
 
 func (f *facts) Resolve(ctx context.Context, ref Reference) (Resolution, error) {
@@ -46,16 +52,17 @@ func (f *facts) Resolve(ctx context.Context, ref Reference) (Resolution, error) 
 	return Resolution{d, ttl}, nil
 }
 
-// Children is for the tests of platforms.
 func (f *facts) Children(_ context.Context, ref Reference) ([]Child, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.children[ref.Digest], nil
+	f.listings++
+	return f.children[ref.Digest], f.childErr
 }
 
 func (f *facts) Verify(ctx context.Context, ref Reference, a *Authority) (Evidence, error) {
 	f.mu.Lock()
 	f.verifies++
+	f.verified = append(f.verified, ref.Digest)
 	signatures, err := f.signatures[string(ref.Digest)+a.Trust.ID], f.verifyErr[a.Trust.ID]
 	f.mu.Unlock()
 	if f.wait != nil {
@@ -66,6 +73,8 @@ func (f *facts) Verify(ctx context.Context, ref Reference, a *Authority) (Eviden
 	switch {
 	case err != nil:
 		return Evidence{}, err
+	case slices.Contains(f.down, ref.Digest):
+		return Evidence{}, &Failure{Reason: ReasonRegistryUnavailable, Public: "registry reg.test did not answer"}
 	case len(signatures) == 0:
 		tag := strings.Replace(string(ref.Digest), ":", "-", 1)
 		missing := &Failure{Reason: ReasonSignatureMissing, Public: "looked for " + tag + ".sig in " + ref.Name()}
@@ -100,12 +109,17 @@ func (f *facts) push(image string) Digest {
 }
 
 func (f *facts) sign(d Digest, id string, annotations map[string]string) {
+	f.add(d, id, Signature{Annotations: annotations})
+}
+
+// add attaches a signature, or an attestation, that is valid by the trust id.
+func (f *facts) add(d Digest, id string, s Signature) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.signatures == nil {
 		f.signatures = make(map[string][]Signature)
 	}
-	f.signatures[string(d)+id] = append(f.signatures[string(d)+id], Signature{Annotations: annotations})
+	f.signatures[string(d)+id] = append(f.signatures[string(d)+id], s)
 }
 
 // newEngine makes an engine over ports with policies.
@@ -142,6 +156,24 @@ func signedBy(ids ...string) func(*Policy) {
 		}
 	}
 }
+
+// authorities makes a policy that requires some of them.
+func authorities(threshold int, all ...*Authority) func(*Policy) {
+	return func(p *Policy) { p.Threshold, p.Authorities = threshold, all }
+}
+
+// condition is an Expression that a test writes down.
+type condition func(*Statement) (bool, error)
+
+func (c condition) Holds(s *Statement) (bool, error) { return c(s) }
+func (c condition) String() string                   { return "predicate.builder ==\n\t'ours'" }
+
+// built holds for predicates of our builder, and can't be evaluated for what is not JSON.
+var built = condition(func(s *Statement) (bool, error) {
+	var p struct{ Builder string }
+	err := json.Unmarshal(s.Predicate, &p)
+	return p.Builder == "ours", err
+})
 
 func denyTags(tags ...string) func(*Policy) {
 	return func(p *Policy) {

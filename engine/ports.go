@@ -43,7 +43,11 @@ type Child struct {
 // policy; Verify uses it for one thing only, to stop looking for more signatures when those found suffice. If they don't,
 // a nil error says that there are no more.
 //
-// Every error is a [*Failure]; another error is taken for [ReasonInternal].
+// Every error is a [*Failure]; another error is taken for [ReasonInternal]. Its definite reasons are
+// [ReasonSignatureMissing] and [ReasonAttestationMissing], whose Public says what was looked for and where, such as
+// "looked for sha256-1a2b….sig and referrers in registry.example.com/team/app"; [ReasonSignatureInvalid],
+// [ReasonClaimMismatch] and [ReasonSignatureExpired], where there is something and nothing of it is valid; and those of a
+// [Resolver], [ReasonImageNotFound] and [ReasonRegistryNotListed].
 type Verifier interface {
 	Verify(ctx context.Context, ref Reference, a *Authority) (Evidence, error)
 }

@@ -1,0 +1,151 @@
+package engine
+
+import (
+	"slices"
+	"strings"
+)
+
+// finding is why one authority of a policy is not satisfied.
+type finding struct {
+	authority *Authority // nil if it is not about one of them
+	reason    Reason
+	is        string // completes "image x …" and "it …"
+	policy    string // continues it with what the policy has to do with that
+	because   string // ends it; may be empty
+	remedy    string
+	detail    string
+}
+
+// problem makes a whole sentence of f.
+func (f *finding) problem(p *Policy) *problem {
+	return &problem{policy: p, reason: f.reason, what: f.is + f.policy + f.because, remedy: f.remedy, detail: f.detail}
+}
+
+// closeness orders the definite reasons why an authority is not satisfied: from what is furthest from passing to what
+// no authority can help.
+var closeness = [numReasons]uint8{
+	ReasonStaticFail: 1, ReasonSignatureMissing: 2, ReasonAttestationMissing: 3, ReasonSignatureInvalid: 4,
+	ReasonIdentityMismatch: 5, ReasonClaimMismatch: 6, ReasonAnnotationsMismatch: 7, ReasonSignatureExpired: 8,
+	ReasonPredicateRefused: 9, ReasonPlatformMissing: 10, ReasonRegistryNotListed: 11, ReasonImageNotFound: 12,
+}
+
+// closerThan tells whether f is to speak in place of g. Of transient ones it is the one with the strictest outcome: what
+// somebody has pushed must not hide behind an outage.
+func (f *finding) closerThan(g *finding, p *Policy) bool {
+	if f.reason.Transient() && g.reason.Transient() {
+		return rank[f.problem(p).outcome()] > rank[g.problem(p).outcome()]
+	}
+	return closeness[f.reason] > closeness[g.reason]
+}
+
+// refused says what it means for the image that an authority's signatures don't suffice.
+func refused(p *Policy, a *Authority, r *Refusal) *finding {
+	f := &finding{
+		authority: a, reason: r.Reason, is: r.What, policy: ", as policy " + quote(p.Name) + " requires", remedy: r.Remedy,
+		detail: "authority " + quote(a.Name) + ": " + r.Reason.String(),
+	}
+	if r.Err != nil {
+		f.detail += ": " + r.Err.Error()
+	}
+	return f
+}
+
+// failed says what a port's failure means for the image. a is the authority that it is a failure of, or nil if it is
+// one of all. A port's definite failures are those below; it may not invent denials.
+func failed(p *Policy, a *Authority, f *Failure) *finding {
+	attestations := a != nil && len(a.Attestations) > 0
+	named := quote(p.Name)
+	wrong := &finding{
+		authority: a, reason: f.Reason, policy: ", and policy " + named + " requires " + requirement(p), detail: f.Error(),
+	}
+	if a != nil {
+		wrong.detail = "authority " + quote(a.Name) + ": " + wrong.detail
+	}
+	thing, have := "a signature", "have it signed"
+	if attestations {
+		thing, have = "an attestation", "have it attested"
+	}
+	switch f.Reason {
+	case ReasonSignatureMissing, ReasonAttestationMissing:
+		wrong.is, wrong.remedy = "is not signed", have
+		if attestations {
+			wrong.is = "carries no attestation " + labels(a)
+		}
+		if f.Public != "" { // what was looked for and where
+			wrong.because = " (" + f.Public + ")"
+		}
+	case ReasonSignatureInvalid:
+		wrong.is, wrong.policy = "is signed, but not by "+signerNames(p, a), ", as policy "+named+" requires"
+		wrong.remedy = have + " with that key"
+		if attestations {
+			wrong.is = "carries attestations, but none by " + signerNames(p, a)
+		}
+		if a != nil && len(a.Identities) > 0 {
+			wrong.remedy = have + " by an identity that the policy names"
+		}
+	case ReasonClaimMismatch:
+		wrong.is, wrong.remedy = "carries "+thing+" that is valid, but not for this image", "have this image signed"
+		if attestations {
+			wrong.remedy = "have this image attested"
+		}
+	case ReasonSignatureExpired:
+		wrong.is = "carries " + thing + ", but nothing vouches that its certificate was valid when it was made"
+		wrong.remedy = have + " again, with a timestamp or an entry in a transparency log"
+	case ReasonImageNotFound:
+		wrong.is, wrong.policy = "does not exist in its registry", ", so policy "+named+" cannot accept it"
+		wrong.remedy = "check its name and tag"
+	case ReasonRegistryNotListed:
+		wrong.is = "is from a registry that sluice is not configured to contact"
+		wrong.policy = ", so policy " + named + " cannot accept it"
+		wrong.remedy = "use an image from another registry, or ask the cluster's operators to list this one"
+	default:
+		if !f.Reason.Transient() {
+			wrong.reason = ReasonInternal
+		}
+		wrong.is, wrong.policy, wrong.because = "could not be checked", " for policy "+named, ": "+f.Public
+		wrong.remedy = "try again; if it lasts, tell the cluster's operators"
+	}
+	return wrong
+}
+
+// labels names the attestations that an authority asks for.
+func labels(a *Authority) string {
+	names := make([]string, 0, len(a.Attestations))
+	for _, want := range a.Attestations {
+		names = append(names, want.label())
+	}
+	return strings.Join(names, " and ")
+}
+
+// requirement says what a policy requires: "a signature by "release", or attestation "built" (https://…) by "ci"".
+func requirement(p *Policy) string {
+	var signed, all []string
+	for _, a := range p.Authorities {
+		switch {
+		case a.Static != StaticNone:
+		case len(a.Attestations) > 0:
+			all = append(all, "attestation "+labels(a)+" by "+quote(a.Name))
+		default:
+			signed = append(signed, quote(a.Name))
+		}
+	}
+	if len(signed) > 0 {
+		all = slices.Insert(all, 0, "a signature by "+strings.Join(signed, " or "))
+	}
+	return strings.Join(all, ", or ")
+}
+
+// signerNames names the authorities of p that ask for the kind of thing that a asks for; or a alone, where it matters
+// which of them is satisfied.
+func signerNames(p *Policy, a *Authority) string {
+	if a != nil && p.Threshold > 1 {
+		return quote(a.Name)
+	}
+	var names []string
+	for _, other := range p.Authorities {
+		if other.Static == StaticNone && (a == nil || len(other.Attestations) > 0 == (len(a.Attestations) > 0)) {
+			names = append(names, quote(other.Name))
+		}
+	}
+	return strings.Join(names, " or ")
+}
