@@ -1,12 +1,9 @@
 package policy
 
 import (
-	"crypto"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
+	"time"
 
 	"sluice/engine"
 )
@@ -42,29 +39,71 @@ func (c *compiler) authorities(list []Authority) []*engine.Authority {
 }
 
 func (c *compiler) authority(path string, w *Authority) *engine.Authority {
-	a := &engine.Authority{Name: w.Name}
-	switch {
-	case w.Key != nil && w.Static != nil:
-		c.errs = append(c.errs, c.doc.KeyErrorf(path+".static", "an authority is a key or static, not both; make two of it"))
-	case w.Key != nil:
-		a.Trust = c.key(path+".key", w.Key)
-	case w.Static != nil:
+	a := &engine.Authority{
+		Name:                  w.Name,
+		Annotations:           c.annotations(path, w),
+		RequireReferenceMatch: w.RequireReferenceMatch,
+		MaxAge:                c.maxAge(path, w),
+		Repository:            c.repository(path+".signatureRepository", w.SignatureRepository),
+		Attestations:          c.attestations(path+".attestations", w.Attestations),
+	}
+	if len(w.Attestations) > 0 && w.RequireReferenceMatch {
+		c.fail(path+".requireReferenceMatch", "attestations name no repository, so none would pass; leave it out")
+	}
+	switch c.kind(path) {
+	case "key", "keys":
+		a.Trust = c.key(path, w)
+	case "keyless":
+		a.Identities = c.identities(path+".keyless.identities", w.Keyless.Identities, true)
+		a.Trust = c.keyless(path, w)
+	case "certificate":
+		a.Identities = c.identities(path+".certificate.identities", w.Certificate.Identities, false)
+		a.Trust = c.certificate(path, w)
+	case "static":
 		if !c.missing(path+".static.action", "it is pass or fail") {
 			a.Static = choose(c, path+".static.action", w.Static.Action, actions())
 		}
-	default:
-		c.fail(path, "this authority has neither a key nor static")
+		if field := c.first(path, "annotations", "requireReferenceMatch", "maxAge", "signatureRepository", "ctlog", "rfc3161timestamp", "attestations"); field != "" {
+			c.errs = append(c.errs, c.doc.KeyErrorf(path+"."+field, "%s is about signatures, and a static authority looks at none", field))
+		}
 	}
+	return a
+}
+
+// kind returns which of its kinds an authority is, and reports if it is none, or several.
+func (c *compiler) kind(path string) string {
+	const kinds = "key, keys, keyless, certificate or static"
+	found := ""
+	for _, kind := range []string{"key", "keys", "keyless", "certificate", "static"} {
+		switch {
+		case !c.doc.Has(path + "." + kind):
+		case found == "key" && kind == "keys":
+			c.errs = append(c.errs, c.doc.KeyErrorf(path+".keys", "an authority has key or keys, not both; put all of them in keys"))
+			return ""
+		case found != "":
+			c.errs = append(c.errs, c.doc.KeyErrorf(path+"."+kind, "an authority is one of %s, and this is %s already; make two of it", kinds, found))
+			return ""
+		default:
+			found = kind
+		}
+	}
+	if found == "" {
+		c.fail(path, "this authority is none of %s", kinds)
+	}
+	return found
+}
+
+func (c *compiler) annotations(path string, w *Authority) map[string]string {
 	at := path + ".annotations"
 	switch {
 	case !c.doc.Has(at):
-		return a
-	case w.Static != nil && w.Key == nil:
-		c.errs = append(c.errs, c.doc.KeyErrorf(at, "annotations are a signature's, and a static authority looks at none"))
+		return nil
 	case len(w.Annotations) == 0:
 		c.fail(at, "annotations is empty; name one, or leave it out")
 	case len(w.Annotations) > maxAnnotations:
 		c.fail(at, "there are at most %d annotations", maxAnnotations)
+	case len(w.Attestations) > 0:
+		c.errs = append(c.errs, c.doc.KeyErrorf(at, "annotations are a signature's, and attestations carry none; ask for the predicate's content in an expression"))
 	}
 	for name, value := range w.Annotations {
 		if name == "" || len(name) > maxAnnotation || len(value) > maxAnnotation {
@@ -72,92 +111,42 @@ func (c *compiler) authority(path string, w *Authority) *engine.Authority {
 			break
 		}
 	}
-	a.Annotations = w.Annotations
-	return a
+	return w.Annotations
 }
 
-// key reads and checks a public key.
-func (c *compiler) key(path string, w *Key) *engine.Trust {
-	hasFile, hasData := c.doc.Has(path+".file"), c.doc.Has(path+".data")
-	var text []byte
-	var err error
-	var key crypto.PublicKey
+// Bounds of maxAge. Clocks differ by seconds, so that less than a minute is nobody's intention.
+const (
+	minMaxAge = time.Minute
+	maxMaxAge = 20 * 365 * 24 * time.Hour
+)
+
+func (c *compiler) maxAge(path string, w *Authority) time.Duration {
+	at := path + ".maxAge"
 	switch {
-	case hasFile && hasData:
-		c.errs = append(c.errs, c.doc.KeyErrorf(path+".data", "a key has file or data, not both"))
-		return nil
-	case hasFile:
-		path += ".file"
-		text, err = c.keyFile(w.File)
-	case hasData:
-		path += ".data"
-		text, err = c.keyData(w.Data)
-	default:
-		c.fail(path, "the key has neither file nor data")
-		return nil
+	case !c.doc.Has(at):
+		return 0
+	case w.MaxAge < minMaxAge || w.MaxAge > maxMaxAge:
+		c.fail(at, "must be from %s to %dh", strings.TrimSuffix(minMaxAge.String(), "0s"), int(maxMaxAge.Hours()))
+	case w.Static == nil && w.Keyless == nil && w.CTLog == nil && w.RFC3161Timestamp == nil:
+		c.fail(at, "nothing says when a signature was made that anybody could believe; ask for a ctlog or an rfc3161timestamp")
 	}
-	if err == nil {
-		key, err = parseKey(text)
-	}
-	if err != nil {
-		c.fail(path, "%v", err)
-		return nil
-	}
-	trust, err := engine.NewTrust(engine.Trust{Keys: []crypto.PublicKey{key}})
-	if err != nil {
-		c.fail(path, "%v", err)
-		return nil
-	}
-	return trust
+	return w.MaxAge
 }
 
-func (c *compiler) keyFile(name string) ([]byte, error) {
+// repository checks the name of a place for signatures.
+func (c *compiler) repository(path, name string) engine.Repository {
+	if !c.doc.Has(path) {
+		return engine.Repository{}
+	}
+	ref, err := engine.ParseReference(name)
+	host, _, _ := strings.Cut(name, "/")
 	switch {
-	case name == "":
-		return nil, errors.New("the file has no name")
-	case strings.HasPrefix(name, envScheme):
-		return nil, fmt.Errorf("this is not the name of a file; write data: %s", name)
-	case strings.Contains(name, "://"):
-		return nil, errors.New("this is not the name of a file; keys are read from files, from data and from the environment, and from nowhere else")
-	case strings.Contains(name, "-----BEGIN"):
-		return nil, errors.New("this is a key, not the name of a file; write data in place of file")
-	case !filepath.IsAbs(name):
-		name = filepath.Join(filepath.Dir(c.file), name)
+	case err != nil:
+		c.fail(path, "this is no repository: %v", err)
+	case !ref.Untagged:
+		c.fail(path, "a repository has neither tag nor digest")
+	case !strings.ContainsAny(host, ".:") && host != "localhost" || !strings.Contains(name, "/"):
+		c.fail(path, "name the registry too, as in registry.example.com/signatures; Docker Hub is index.docker.io")
 	}
-	read := c.opts.ReadFile
-	if read == nil {
-		read = readFile
-	}
-	text, err := read(name)
-	if err != nil {
-		return nil, fmt.Errorf("the key cannot be read: %w", err)
-	}
-	return text, nil
-}
-
-const envScheme = "env://"
-
-func (c *compiler) keyData(data string) ([]byte, error) {
-	name, isEnv := strings.CutPrefix(data, envScheme)
-	if !isEnv {
-		if !strings.Contains(data, "-----BEGIN") {
-			return nil, errors.New("data is the key itself, -----BEGIN PUBLIC KEY----- and so on, or env://NAME; for a file, write file in place of data")
-		}
-		return []byte(data), nil
-	}
-	if !matches(`^[A-Za-z_][A-Za-z0-9_]*$`, name) {
-		return nil, errors.New("env:// is followed by the name of an environment variable: letters, digits and underscores")
-	}
-	lookup := c.opts.LookupEnv
-	if lookup == nil {
-		lookup = os.LookupEnv
-	}
-	value, ok := lookup(name)
-	switch {
-	case !ok:
-		return nil, fmt.Errorf("the environment variable %s is not set", name)
-	case strings.TrimSpace(value) == "":
-		return nil, fmt.Errorf("the environment variable %s is empty", name)
-	}
-	return []byte(value), nil
+	return engine.Repository{Registry: ref.Registry, Path: ref.Repository}
 }

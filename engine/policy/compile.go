@@ -34,28 +34,34 @@ const (
 
 // Compile checks one document of a policy file, fills in the defaults, and makes the engine's form of it.
 func Compile(file string, doc *strictyaml.Document, opts Options) (*engine.Policy, error) {
+	p, _, err := compile(file, doc, opts)
+	return p, err
+}
+
+// compile is Compile, and returns the trusted roots that the document names.
+func compile(file string, doc *strictyaml.Document, opts Options) (*engine.Policy, []Root, error) {
 	switch {
 	case !doc.Has("$.kind"):
-		return nil, doc.Errorf("$", "kind is missing; policy files hold documents of kind: %s", Kind)
+		return nil, nil, doc.Errorf("$", "kind is missing; policy files hold documents of kind: %s", Kind)
 	case doc.Kind() != Kind:
-		return nil, doc.Errorf("$.kind", "policy files hold documents of kind: %s only", Kind)
+		return nil, nil, doc.Errorf("$.kind", "policy files hold documents of kind: %s only", Kind)
 	case !doc.Has("$.apiVersion"):
-		return nil, doc.Errorf("$", "apiVersion is missing; it is %s", APIVersion)
+		return nil, nil, doc.Errorf("$", "apiVersion is missing; it is %s", APIVersion)
 	case doc.APIVersion() != APIVersion:
-		return nil, doc.Errorf("$.apiVersion", "apiVersion must be %s", APIVersion)
+		return nil, nil, doc.Errorf("$.apiVersion", "apiVersion must be %s", APIVersion)
 	}
 	var written ImagePolicy
 	if err := doc.Decode(&written); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	c := compiler{file: file, doc: doc, opts: opts}
+	c := compiler{file: file, doc: doc, opts: opts, title: written.Metadata.Name}
 	p := c.policy(&written)
 	if len(c.errs) > 0 {
 		slices.SortStableFunc(c.errs, byPlace)
-		return nil, errors.Join(c.errs...)
+		return nil, nil, errors.Join(c.errs...)
 	}
 	p.Fingerprint = fingerprint(p, written.Spec.Namespaces)
-	return p, nil
+	return p, c.found, nil
 }
 
 // byPlace puts errors in the order in which a reader of the file meets them.
@@ -72,7 +78,10 @@ type compiler struct {
 	file string
 	doc  *strictyaml.Document
 	opts Options
-	errs []error
+
+	title string // the policy's name
+	found []Root
+	errs  []error
 }
 
 func (c *compiler) fail(path, format string, args ...any) {
@@ -109,6 +118,8 @@ func (c *compiler) policy(w *ImagePolicy) *engine.Policy {
 		p.DenyTTL = c.ttl("$.spec.cache.denyTTL", cache.DenyTTL, p.DenyTTL, maxDenyTTL)
 	}
 	c.message(w.Spec.Message)
+	p.Threshold = c.threshold(w.Spec.Threshold, p.Authorities)
+	p.Platforms = c.platforms(w.Spec.Platforms, len(p.Authorities) > 0)
 	tagsAsk := w.Spec.Tags != nil && (len(w.Spec.Tags.Deny) > 0 || w.Spec.Tags.RequireDigest)
 	if len(c.errs) == 0 && !tagsAsk && len(p.Authorities) == 0 {
 		c.fail("$.spec", "this policy asks for nothing, so every image would pass it; add tags or authorities")

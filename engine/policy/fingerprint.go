@@ -18,7 +18,7 @@ import (
 // the first part sets this use of SHA-256 apart from others. The format is part of no interface and may change.
 func fingerprint(p *engine.Policy, namespaces []string) [32]byte {
 	w := canonical{sha256.New()}
-	w.text("sluice ImagePolicy 1")
+	w.text("sluice ImagePolicy 2")
 	w.text(p.Name)
 	w.list(len(namespaces))
 	for _, n := range namespaces {
@@ -32,11 +32,32 @@ func fingerprint(p *engine.Policy, namespaces []string) [32]byte {
 		w.text(a.Name)
 		w.list(int(a.Static))
 		w.trust(a.Trust)
+		w.text(a.Repository.Registry)
+		w.text(a.Repository.Path)
+		w.list(len(a.Identities))
+		for _, id := range a.Identities {
+			w.pattern(id.Issuer)
+			w.pattern(id.Subject)
+		}
+		w.text(strconv.FormatBool(a.RequireReferenceMatch))
+		w.list(int(a.MaxAge))
+		w.list(len(a.Attestations))
+		for _, t := range a.Attestations {
+			w.text(t.Name)
+			w.text(t.PredicateType)
+			w.expression(t.Expression)
+		}
 		w.list(len(a.Annotations))
 		for _, name := range slices.Sorted(maps.Keys(a.Annotations)) {
 			w.text(name)
 			w.text(a.Annotations[name])
 		}
+	}
+	w.list(p.Threshold)
+	w.text(strconv.FormatBool(p.Platforms.OrEvery))
+	w.list(len(p.Platforms.List))
+	for _, platform := range p.Platforms.List {
+		w.text(platform)
 	}
 	w.list(int(p.Mode))
 	w.list(int(p.OnError))
@@ -66,6 +87,26 @@ func (c canonical) trust(t *engine.Trust) {
 		return
 	}
 	c.text(t.ID)
+}
+
+// pattern writes both forms, so that a text and the regular expression of the same characters differ.
+func (c canonical) pattern(p engine.Pattern) {
+	c.text(p.Exact)
+	if p.Regexp == nil {
+		c.list(0)
+		return
+	}
+	c.list(1)
+	c.text(p.Regexp.String())
+}
+
+func (c canonical) expression(e engine.Expression) {
+	if e == nil {
+		c.list(0)
+		return
+	}
+	c.list(1)
+	c.text(e.String())
 }
 
 func (c canonical) globs(globs []engine.Glob) {

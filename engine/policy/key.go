@@ -12,23 +12,91 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 )
 
-// parseKey accepts one PEM block of type PUBLIC KEY with nothing around it, and in it a key that the verifier of
-// signatures can use.
-func parseKey(text []byte) (crypto.PublicKey, error) {
+// maxKeys bounds the keys of one authority: each is tried with each signature.
+const maxKeys = 32
+
+// keys reads the public keys of one authority, each once, in an order of their own.
+func (c *compiler) keys(path string, w *Authority) []crypto.PublicKey {
+	sources, paths := w.Keys, c.items(path+".keys", len(w.Keys))
+	if w.Key != nil {
+		sources, paths = []Key{*w.Key}, []string{path + ".key"}
+	}
+	byDER := map[string]crypto.PublicKey{}
+	for i, source := range sources {
+		text, at, ok := c.source(paths[i], Source(source), keyMaterial())
+		if !ok {
+			continue
+		}
+		found, err := parseKeys(text)
+		if err != nil {
+			c.fail(at, "%v", err)
+			continue
+		}
+		for der, key := range found {
+			byDER[der] = key
+		}
+		if len(byDER) > maxKeys {
+			c.fail(at, "an authority has at most %d keys; make several of it", maxKeys)
+			break
+		}
+	}
+	keys := make([]crypto.PublicKey, 0, len(byDER))
+	for _, der := range slices.Sorted(maps.Keys(byDER)) {
+		keys = append(keys, byDER[der])
+	}
+	return keys
+}
+
+// parseKeys accepts PEM blocks of type PUBLIC KEY with nothing around them, and in each a key that the verifier of
+// signatures can use. It returns them by their DER.
+func parseKeys(text []byte) (map[string]crypto.PublicKey, error) {
 	if bytes.Contains(text, []byte("PRIVATE KEY-----")) {
 		return nil, errors.New("this is a private key; give its public key (cosign public-key, openssl pkey -pubout) and keep this one where nobody else can read it")
 	}
-	block, rest := pem.Decode(text)
-	switch {
-	case block == nil:
-		return nil, errors.New("this is no PEM: it must be one block from -----BEGIN PUBLIC KEY----- to -----END PUBLIC KEY-----")
-	case bytes.Contains(rest, []byte("-----BEGIN")), bytes.Count(text, []byte("-----BEGIN")) > 1:
-		return nil, errors.New("there are several PEM blocks; an authority has one key, so make one authority of each")
-	case len(bytes.TrimSpace(rest)) > 0, !bytes.HasPrefix(bytes.TrimSpace(text), []byte("-----BEGIN")):
-		return nil, errors.New("there is text around the PEM block; leave the block alone")
+	blocks, err := pemBlocks(text, "PUBLIC KEY")
+	if err != nil {
+		return nil, err
 	}
+	keys := map[string]crypto.PublicKey{}
+	for i, block := range blocks {
+		key, err := parseKey(block)
+		if err != nil && len(blocks) > 1 {
+			return nil, fmt.Errorf("PEM block %d: %w", i+1, err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		keys[string(block.Bytes)] = key
+	}
+	return keys, nil
+}
+
+// pemBlocks splits text into its PEM blocks, of which there is one at least, and which have nothing but blanks around them.
+func pemBlocks(text []byte, kind string) ([]*pem.Block, error) {
+	var blocks []*pem.Block
+	for rest := bytes.TrimSpace(text); len(rest) > 0 || len(blocks) == 0; rest = bytes.TrimSpace(rest) {
+		before := bytes.Count(rest, []byte("-----BEGIN"))
+		whole := bytes.HasPrefix(rest, []byte("-----BEGIN"))
+		var block *pem.Block
+		block, rest = pem.Decode(rest)
+		switch {
+		case block == nil && len(blocks) == 0:
+			return nil, fmt.Errorf("this is no PEM: it must be one block from -----BEGIN %s----- to -----END %s-----", kind, kind)
+		case block == nil, !whole:
+			return nil, errors.New("there is text around the PEM block; leave the block alone")
+		case before-bytes.Count(rest, []byte("-----BEGIN")) > 1:
+			return nil, errors.New("a PEM block is damaged, so that it would be passed over")
+		}
+		blocks = append(blocks, block)
+	}
+	return blocks, nil
+}
+
+func parseKey(block *pem.Block) (crypto.PublicKey, error) {
 	switch block.Type {
 	case "PUBLIC KEY":
 	case "CERTIFICATE", "TRUSTED CERTIFICATE":

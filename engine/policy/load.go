@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -20,8 +21,12 @@ import (
 // Set is what a load found.
 type Set struct {
 	Policies []*engine.Policy // sorted by name
-	Files    []string         // all that was read, policies and keys, sorted
-	Hash     [32]byte         // SHA-256 of the names and contents of Files: another Hash means that something changed
+	Files    []string         // all that was read, policies, keys and roots, sorted
+	Roots    []Root           // that the policies name, each once, sorted by name
+	Notes    []string         // what was understood in another way than it may be meant, for the log, each with its place
+
+	// Hash is the SHA-256 of the names and contents of Files, and of the Roots: another Hash means that something changed.
+	Hash [32]byte
 }
 
 // attempts bounds how often a load starts again because files changed while it read them.
@@ -75,21 +80,23 @@ func (l *loader) load(paths []string, opts Options) (*Set, error) {
 	}
 	var errs []error
 	set := &Set{}
-	seen := names{}
+	var docs []document
 	for _, file := range files {
 		src, err := opts.ReadFile(file)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		policies, err := parse(file, src, opts, seen)
+		of, err := documents(file, src)
 		errs = append(errs, err)
-		set.Policies = append(set.Policies, policies...)
+		docs = append(docs, of...)
 	}
+	errs = append(errs, set.compile(docs, opts))
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(set.Policies, func(a, b *engine.Policy) int { return strings.Compare(a.Name, b.Name) })
+	set.Roots = distinct(set.Roots)
 	set.Files = slices.Sorted(maps.Keys(l.contents))
 	w := canonical{sha256.New()}
 	w.text("sluice policy files 1")
@@ -97,8 +104,20 @@ func (l *loader) load(paths []string, opts Options) (*Set, error) {
 		w.text(file)
 		w.text(string(l.contents[file].bytes))
 	}
+	for _, root := range set.Roots {
+		w.text(root.ID)
+	}
 	w.h.Sum(set.Hash[:0])
 	return set, nil
+}
+
+// distinct sorts roots by name and takes out those that are there twice.
+func distinct(roots []Root) []Root {
+	order := func(a, b Root) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID), cmp.Compare(a.File, b.File), cmp.Compare(a.Mirror, b.Mirror))
+	}
+	slices.SortFunc(roots, order)
+	return slices.CompactFunc(roots, func(a, b Root) bool { return order(a, b) == 0 })
 }
 
 // unchanged tells whether all that was read still reads the same.

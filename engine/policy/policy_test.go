@@ -1,9 +1,8 @@
 package policy_test
 
 import (
-	"crypto/sha256"
+	"crypto"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -106,7 +105,14 @@ func TestCompile(t *testing.T) {
 		t.Fatal(err)
 	}
 	block, _ := pem.Decode(key)
-	id := sha256.Sum256(block.Bytes)
+	ed25519, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want0, err := engine.NewTrust(engine.Trust{Keys: []crypto.PublicKey{ed25519}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	got := fmt.Sprintln(p.Name, p.Images, p.Tags, p.Mode, p.OnError, p.AllowTTL, p.DenyTTL, p.Message, len(p.Authorities))
 	want := fmt.Sprintln("production-is-signed", "[registry.example.com/team/** nginx]", "{[latest dev-*] true}", engine.Warn,
 		engine.OnErrorDefer, time.Hour, 2*time.Second, "Ask.", 4)
@@ -114,16 +120,16 @@ func TestCompile(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	a := p.Authorities
-	if a[0].Name != "release-key" || a[0].ID != hex.EncodeToString(id[:]) || a[0].Key == nil || a[0].Annotations["env"] != "prod" {
+	if a[0].Name != "release-key" || a[0].Trust.ID != want0.ID || a[0].Annotations["env"] != "prod" {
 		t.Errorf("authority 0: %+v", a[0])
 	}
-	if a[1].Name != "authority-1" || a[1].Key == nil || a[1].ID == a[0].ID || a[1].Annotations != nil {
+	if a[1].Name != "authority-1" || len(a[1].Trust.Keys) != 1 || a[1].Trust.ID == a[0].Trust.ID || a[1].Annotations != nil {
 		t.Errorf("authority 1: %+v", a[1])
 	}
-	if a[2].Name != "authority-2" || a[2].ID != a[1].ID {
+	if a[2].Name != "authority-2" || a[2].Trust.ID != a[1].Trust.ID {
 		t.Errorf("authority 2: %+v", a[2])
 	}
-	if a[3].Name != "never" || a[3].Key != nil || a[3].Static != engine.StaticFail || a[3].ID != "" {
+	if a[3].Name != "never" || a[3].Trust != nil || a[3].Static != engine.StaticFail {
 		t.Errorf("authority 3: %+v", a[3])
 	}
 	for namespace, in := range map[string]bool{"prod-a": true, "prod-test": false, "dev": false} {
@@ -147,15 +153,10 @@ func TestKeys(t *testing.T) {
 	ids := map[string]bool{}
 	for _, name := range []string{"p256", "p384", "rsa2048", "rsa3072", "rsa4096", "ed25519"} {
 		p := parseOne(t, "apiVersion: sluice/v1\nkind: ImagePolicy\nmetadata: {name: x}\nspec: {images: [{glob: '**'}], authorities: [{key: {file: keys/"+name+".pub}}]}")
-		a := p.Authorities[0]
-		der, err := x509.MarshalPKIXPublicKey(a.Key)
-		if err != nil {
-			t.Fatal(err)
+		if trust := p.Authorities[0].Trust; len(trust.Keys) != 1 || trust.Roots != nil || trust.Logs+trust.Timestamps+trust.SCTs != 0 || trust.CurrentTime {
+			t.Errorf("%s: %+v", name, trust)
 		}
-		if sum := sha256.Sum256(der); a.ID != hex.EncodeToString(sum[:]) {
-			t.Errorf("%s: ID %s", name, a.ID)
-		}
-		ids[a.ID] = true
+		ids[p.Authorities[0].Trust.ID] = true
 	}
 	if len(ids) != 6 {
 		t.Errorf("%d different IDs", len(ids))
@@ -171,7 +172,7 @@ func TestExamples(t *testing.T) {
 	}
 	signed := readExample(t, "signed.yaml")[0]
 	if !signed.Images[0].Match("registry.example.com/team/a/b") || signed.Images[0].Match("registry.example.com/other") ||
-		signed.Authorities[0].Key == nil || !signed.Namespaces.Match("prod-eu") || signed.Namespaces.Match("kube-system") {
+		signed.Authorities[0].Trust == nil || !signed.Namespaces.Match("prod-eu") || signed.Namespaces.Match("kube-system") {
 		t.Errorf("%+v", signed)
 	}
 	exempt := readExample(t, "control-plane.yaml")[0]
@@ -259,8 +260,11 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("a policy that is none: %+v", p)
 			}
 			for _, a := range p.Authorities {
-				if a.Name == "" || (a.Key == nil) == (a.Static == engine.StaticNone) || (a.Key == nil) != (a.ID == "") {
+				if a.Name == "" || (a.Trust == nil) == (a.Static == engine.StaticNone) {
 					t.Fatalf("an authority that is none: %+v", a)
+				}
+				if a.Trust != nil && (len(a.Trust.Keys) == 0) == (len(a.Identities) == 0) {
+					t.Fatalf("an authority whose signer is anybody: %+v", a)
 				}
 			}
 		}

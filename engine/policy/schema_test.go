@@ -8,9 +8,12 @@ import (
 	"go/token"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"sluice/engine/policy/expression"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files and schema.json")
@@ -62,19 +65,46 @@ func constraints() map[string]object {
 		"Tags":                   {"anyOf": []object{requires("deny"), requires("requireDigest")}},
 		"Tags.Deny":              {"minItems": 1, "items": object{"type": "string", "pattern": `^[A-Za-z0-9_.*-]+$`, "maxLength": maxPattern}},
 		"Tags.RequireDigest":     {"default": false},
-		"Authority": {
-			"oneOf":             []object{requires("key"), requires("static")},
-			"dependentRequired": object{"annotations": []string{"key"}},
-		},
-		"Authority.Name":        {"pattern": namePattern, "maxLength": maxName},
-		"Authority.Annotations": {"minProperties": 1, "maxProperties": maxAnnotations},
-		"Key":                   {"oneOf": []object{requires("file"), requires("data")}},
-		"Key.File":              {"minLength": 1},
-		"Key.Data":              {"pattern": `^(env://[A-Za-z_][A-Za-z0-9_]*$|\s*-----BEGIN PUBLIC KEY-----)`},
-		"Static.Action":         {"enum": nameOf(actions())},
-		"Cache.AllowTTL":        {"default": strings.TrimSuffix(defaultAllowTTL.String(), "0s")},
-		"Cache.DenyTTL":         {"default": defaultDenyTTL.String()},
+		"Spec.Threshold":         {"minimum": 1, "maximum": maxAuthorities, "default": 1},
+		"Spec.Platforms": {"oneOf": []object{
+			{"enum": []string{platformsIndex, platformsOrEvery}},
+			{"type": "array", "minItems": 1, "maxItems": maxPlatforms, "items": object{"type": "string", "pattern": platformPattern}},
+		}, "default": platformsIndex},
+		"Authority":                       {"oneOf": []object{requires("key"), requires("keys"), requires("keyless"), requires("certificate"), requires("static")}},
+		"Authority.Keys":                  {"minItems": 1},
+		"Authority.RequireReferenceMatch": {"default": false},
+		"Authority.Attestations":          {"minItems": 1, "maxItems": maxAttestations},
+		"Keyless.Identities":              {"minItems": 1, "maxItems": maxIdentities},
+		"Keyless.InsecureIgnoreSCT":       {"default": false},
+		"Certificate.Identities":          {"minItems": 1, "maxItems": maxIdentities},
+		"Identity.Issuer":                 {"minLength": 1, "maxLength": maxIdentityText},
+		"Identity.Subject":                {"minLength": 1, "maxLength": maxIdentityText},
+		"Identity.IssuerRegExp":           {"minLength": 1, "maxLength": maxIdentityText},
+		"Identity.SubjectRegExp":          {"minLength": 1, "maxLength": maxIdentityText},
+		"CTLog.Required":                  {"default": true},
+		"CTLog.Threshold":                 {"minimum": 1, "maximum": maxThreshold, "default": 1},
+		"Timestamp.Threshold":             {"minimum": 1, "maximum": maxThreshold, "default": 1},
+		"TUF.Mirror":                      {"pattern": `^https?://`},
+		"Attestation.Name":                {"pattern": namePattern, "maxLength": maxName},
+		"Attestation.PredicateType":       {"anyOf": []object{{"enum": predicateNames()}, {"pattern": `^[a-z][a-z0-9+.-]*:`, "maxLength": maxPredicateType}}},
+		"Attestation.Expression":          {"minLength": 1, "maxLength": expression.MaxText},
+		"Authority.Name":                  {"pattern": namePattern, "maxLength": maxName},
+		"Authority.Annotations":           {"minProperties": 1, "maxProperties": maxAnnotations},
+		"Key":                             {"oneOf": []object{requires("file"), requires("data")}},
+		"Key.File":                        {"minLength": 1},
+		"Key.Data":                        {"pattern": `^(env://[A-Za-z_][A-Za-z0-9_]*$|\s*-----BEGIN PUBLIC KEY-----)`},
+		"Static.Action":                   {"enum": nameOf(actions())},
+		"Cache.AllowTTL":                  {"default": strings.TrimSuffix(defaultAllowTTL.String(), "0s")},
+		"Cache.DenyTTL":                   {"default": defaultDenyTTL.String()},
 	}
+}
+
+func predicateNames() []string {
+	var names []string
+	for _, t := range predicateTypes() {
+		names = append(names, t.name)
+	}
+	return names
 }
 
 // generate writes the schema of ImagePolicy.
@@ -118,15 +148,26 @@ func (g *generator) object(typ reflect.Type) object {
 		f := typ.Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		property := g.schema(f.Type)
-		path := typ.Name() + "." + f.Name
-		if ref, isRef := property["$ref"].(string); isRef {
-			property["description"] = g.comment(strings.TrimPrefix(ref, "#/$defs/"))
-		} else {
-			property["description"] = g.comment(path)
+		switch {
+		case hasOption(options, "many") && property["items"].(object)["type"] != "string":
+			property = object{"anyOf": []object{property["items"].(object), property}}
+		case hasOption(options, "many"):
+			property = object{} // a constraint says what it is
 		}
+		path := typ.Name() + "." + f.Name
+		if g.comments[path] == "" && f.Type.Kind() != reflect.Slice { // it is what its type is
+			elem := f.Type
+			if elem.Kind() == reflect.Pointer {
+				elem = elem.Elem()
+			}
+			if elem.Kind() == reflect.Struct {
+				g.comments[path] = g.comments[elem.Name()]
+			}
+		}
+		property["description"] = g.comment(path)
 		g.constrain(property, path)
 		properties[name] = property
-		if options == "" {
+		if !hasOption(options, "omitempty") {
 			required = append(required, name)
 		}
 	}
@@ -136,6 +177,10 @@ func (g *generator) object(typ reflect.Type) object {
 	}
 	g.constrain(s, typ.Name())
 	return s
+}
+
+func hasOption(options, name string) bool {
+	return slices.Contains(strings.Split(options, ","), name)
 }
 
 func (g *generator) schema(typ reflect.Type) object {
@@ -149,13 +194,21 @@ func (g *generator) schema(typ reflect.Type) object {
 		if g.defs[typ.Name()] == nil {
 			g.defs[typ.Name()] = g.object(typ)
 		}
-		return object{"$ref": "#/$defs/" + typ.Name()}
+		ref := object{"$ref": "#/$defs/" + typ.Name()}
+		for i := range typ.NumField() {
+			if _, options, _ := strings.Cut(typ.Field(i).Tag.Get("yaml"), ","); hasOption(options, "short") {
+				return object{"anyOf": []object{{"type": "string", "minLength": 1}, ref}}
+			}
+		}
+		return ref
 	case reflect.Slice:
 		return object{"type": "array", "items": g.schema(typ.Elem())}
 	case reflect.Map:
 		return object{"type": "object", "additionalProperties": g.schema(typ.Elem())}
 	case reflect.Bool:
 		return object{"type": "boolean"}
+	case reflect.Int:
+		return object{"type": "integer"}
 	case reflect.String:
 		return object{"type": "string"}
 	}

@@ -6,15 +6,19 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// Decode fills a struct from the document. Its fields are named by their yaml tags, what follows a comma in a tag is
-// ignored, and fields without a tag or with "-" are left alone, as is everything that the document does not mention.
-// Structs, pointers, slices, maps with string keys, strings, booleans, numbers, [time.Duration] (as "1m30s") and
-// types with UnmarshalText are understood.
+// Decode fills a struct from the document. Its fields are named by their yaml tags, and fields without a tag or with "-"
+// are left alone, as is everything that the document does not mention. Structs, pointers, slices, maps with string keys,
+// strings, booleans, numbers, [time.Duration] (as "1m30s") and types with UnmarshalText are understood.
+//
+// Two options may follow the name in a tag, and others are ignored. In a slice's field, "many" says that a single item
+// may stand in place of a list of one. In a struct's string field, "short" says that text may stand in place of the whole
+// mapping, and is then this field's value.
 //
 // Fields that the struct does not have, fields without a value, and values of another type are errors; text is never
 // taken for a number nor a number for text. Errors are collected: each is an [*Error], joined.
@@ -62,6 +66,10 @@ func (d *decoder) value(name string, n *node, v reflect.Value) {
 		}
 		d.value(name, n, v.Elem())
 	case reflect.Struct:
+		if i := shortField(v.Type()); i >= 0 && n.kind == scalar {
+			d.value(name, n, v.Field(i))
+			return
+		}
 		if n.kind != mapping {
 			d.fail(n, "%s must be a mapping of fields; this is %s", name, n.what())
 			return
@@ -101,8 +109,26 @@ func (d *decoder) fields(name string, n *node, v reflect.Value) {
 			d.errs = append(d.errs, d.src.errorf(n.nodes[i].key, "unknown field %s in %s; %s", strconv.Quote(field), name, hint(field, names)))
 			continue
 		}
-		d.value(field, n.nodes[i], v.Field(index))
+		item := n.nodes[i]
+		if _, options, _ := strings.Cut(v.Type().Field(index).Tag.Get("yaml"), ","); item.kind != sequence && hasOption(options, "many") {
+			item = &node{kind: sequence, at: item.at, key: item.key, nodes: []*node{item}}
+		}
+		d.value(field, item, v.Field(index))
 	}
+}
+
+// shortField finds the field of a struct that text in place of the struct is meant for, or -1.
+func shortField(typ reflect.Type) int {
+	for i := range typ.NumField() {
+		if _, options, _ := strings.Cut(typ.Field(i).Tag.Get("yaml"), ","); hasOption(options, "short") {
+			return i
+		}
+	}
+	return -1
+}
+
+func hasOption(options, name string) bool {
+	return slices.Contains(strings.Split(options, ","), name)
 }
 
 // hint names the field that was probably meant, or else all there are.

@@ -89,6 +89,48 @@ func (d *Document) KeyErrorf(path, format string, args ...any) error {
 	return d.src.errorf(at, format, args...)
 }
 
+// TextErrorf is [Document.Errorf] pointing into the text at a path, at a line and column of it, both from 1 and the column
+// in characters. Where that is not to be found in the file as it is in the text, because the text is folded or has escapes,
+// it points at the text as a whole, and exact is false.
+func (d *Document) TextErrorf(path string, line, column int, format string, args ...any) (exact bool, err error) {
+	n, found := d.root.find(path)
+	if found && n.kind == scalar {
+		if at, ok := d.src.within(n, line, column); ok {
+			return true, d.src.errorf(at, format, args...)
+		}
+	}
+	return false, d.src.errorf(n.point(), format, args...)
+}
+
+// within finds a place of a scalar's text in the file: on the line where the scalar begins, or below the mark of a block.
+func (s *source) within(n *node, line, column int) (position, bool) {
+	lines := strings.Split(n.text, "\n")
+	if line < 1 || line > len(lines) || column < 1 || column > utf8.RuneCountInString(lines[line-1])+1 {
+		return position{}, false
+	}
+	at := n.at
+	begin := []rune(s.lines[at.line-1])[at.column-1:]
+	switch {
+	case len(begin) > 0 && begin[0] == '|':
+		at.line += line
+		if at.line > len(s.lines) {
+			return position{}, false
+		}
+		indent := len(s.lines[at.line-1]) - len(strings.TrimLeft(s.lines[at.line-1], " "))
+		inner := len(lines[line-1]) - len(strings.TrimLeft(lines[line-1], " "))
+		at.column = 1 + indent - inner
+	case len(lines) > 1:
+		return position{}, false
+	case len(begin) > 0 && (begin[0] == '"' || begin[0] == '\''):
+		at.column++
+	}
+	if at.column < 1 || !hasPrefix([]rune(s.lines[at.line-1])[at.column-1:], []rune(lines[line-1])) && lines[line-1] != "" {
+		return position{}, false
+	}
+	at.column += column - 1
+	return at, true
+}
+
 // Position returns the line and column, from 1, at which [Document.Errorf] would point.
 func (d *Document) Position(path string) (line, column int) {
 	n, _ := d.root.find(path)

@@ -1,0 +1,285 @@
+package policy
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"sluice/engine"
+)
+
+// Bounds of the trusted roots of one authority.
+const (
+	maxRoots        = 8  // in one list
+	maxCombinations = 16 // of roots, logs and timestamp authorities; a signature is tried with each
+)
+
+// Root is one source of trust that policies name: a trusted_root.json, or what was made of certificates and keys.
+type Root struct {
+	ID     string // hexadecimal SHA-256 of JSON
+	Name   string // for people: the file, the mirror, or where in the policy it stands
+	File   string // that it was read from; empty if it was in none
+	Mirror string // that it is fetched from by TUF; empty if it is not fetched
+	JSON   []byte // empty if it has not been fetched yet
+}
+
+// rootSource is a root while it is compiled. Without JSON it has not been fetched yet.
+type rootSource struct {
+	name string
+	json []byte
+}
+
+// needs is what a root must have to be of any use.
+type needs struct {
+	certificates, ctlogs bool
+	logs, timestamps     int
+}
+
+// roots reads a list of trusted roots.
+func (c *compiler) roots(path string, list []TrustedRoot, need needs) []rootSource {
+	switch {
+	case len(list) == 0:
+		c.fail(path, "the list is empty; name a trusted root")
+	case len(list) > maxRoots:
+		c.fail(path, "there are at most %d trusted roots in a list", maxRoots)
+		return nil
+	}
+	var roots []rootSource
+	for i, at := range c.items(path, len(list)) {
+		if root, ok := c.root(at, &list[i], need); ok {
+			roots = append(roots, root)
+		}
+	}
+	return roots
+}
+
+// root reads one trusted root, in whichever form it is written.
+func (c *compiler) root(path string, w *TrustedRoot, need needs) (rootSource, bool) {
+	pieces := c.first(path, "certificateAuthorities", "ctLogs", "tLogs", "timestampAuthorities")
+	whole := c.first(path, "file", "data")
+	root := Root{Name: fmt.Sprintf("%s: %s", c.title, strings.TrimPrefix(path, "$.spec."))}
+	at := path
+	switch {
+	case w.TUF != nil && (pieces != "" || whole != ""), pieces != "" && whole != "":
+		c.fail(path, "a trusted root is a file, data, tuf or made of pieces, and only one of these; make a list of several")
+		return rootSource{}, false
+	case w.TUF != nil:
+		initial, ok := c.tuf(path+".tuf", w.TUF)
+		if !ok {
+			return rootSource{}, false
+		}
+		root.Name, root.Mirror = w.TUF.Mirror, w.TUF.Mirror
+		if c.opts.FetchedRoot != nil {
+			root.JSON = c.opts.FetchedRoot(w.TUF.Mirror, initial)
+		}
+	case pieces != "":
+		var ok bool
+		if root.JSON, ok = c.pieces(path, w); !ok {
+			return rootSource{}, false
+		}
+	default:
+		text, place, ok := c.source(path, Source{File: w.File, Data: w.Data}, rootMaterial())
+		if !ok {
+			return rootSource{}, false
+		}
+		root.JSON, at = text, place
+		if w.File != "" {
+			root.Name, root.File = w.File, c.fileName(w.File)
+		}
+	}
+	return c.addRoot(at, root, need)
+}
+
+// addRoot checks a root's JSON, if there is any yet, and remembers the root.
+func (c *compiler) addRoot(at string, root Root, need needs) (rootSource, bool) {
+	sum := sha256.Sum256(root.JSON)
+	root.ID = hex.EncodeToString(sum[:])
+	if len(root.JSON) > 0 {
+		if err := c.checkRoot(root.JSON, need); err != nil {
+			c.fail(at, "%v", err)
+			return rootSource{}, false
+		}
+	}
+	c.found = append(c.found, root)
+	return rootSource{root.Name, root.JSON}, true
+}
+
+// first returns the first of the fields that is there.
+func (c *compiler) first(path string, fields ...string) string {
+	for _, f := range fields {
+		if c.doc.Has(path + "." + f) {
+			return f
+		}
+	}
+	return ""
+}
+
+func (c *compiler) tuf(path string, w *TUF) (initial []byte, ok bool) {
+	noMirror := c.missing(path+".mirror", "it is the address of the TUF repository, https://…")
+	noRoot := c.missing(path+".root", "it is the repository's root.json, by which the first answer is judged")
+	if noMirror || noRoot {
+		return nil, false
+	}
+	mirror, err := url.Parse(w.Mirror)
+	if err != nil || mirror.Scheme != "https" && mirror.Scheme != "http" || mirror.Host == "" || mirror.User != nil || mirror.RawQuery != "" || mirror.Fragment != "" {
+		c.fail(path+".mirror", "the mirror is the address of a TUF repository, such as https://tuf-repo-cdn.sigstore.dev")
+		return nil, false
+	}
+	initial, at, ok := c.source(path+".root", w.Root, material{"root.json", "JSON that begins with {", "{"})
+	if ok && !json.Valid(initial) {
+		c.fail(at, "this is no JSON; it should be the repository's root.json")
+		return nil, false
+	}
+	return initial, ok
+}
+
+// checkRoot tells whether a root can be used, and for what is needed of it.
+func (c *compiler) checkRoot(text []byte, need needs) error {
+	root, err := parseRoot(text)
+	if err != nil {
+		return err
+	}
+	if c.opts.CheckRoot != nil {
+		if err := c.opts.CheckRoot(text); err != nil {
+			return fmt.Errorf("this trusted root cannot be used: %w", err)
+		}
+	}
+	switch {
+	case need.certificates && len(root.CertificateAuthorities) == 0:
+		return fmt.Errorf("this trusted root has no certificate authority, so no signature would be good by it")
+	case need.ctlogs && len(root.CTLogs) == 0:
+		return fmt.Errorf("this trusted root has no certificate transparency log, so no certificate would be good by it; to do without, write insecureIgnoreSCT: true")
+	case need.logs > len(root.TLogs):
+		return fmt.Errorf("this trusted root has %s, and %d asked for, so no signature would be good by it", plural(len(root.TLogs), "transparency log"), need.logs)
+	case need.timestamps > len(root.TimestampAuthorities):
+		return fmt.Errorf("this trusted root has %s, and %d asked for, so no signature would be good by it", plural(len(root.TimestampAuthorities), "timestamp authority"), need.timestamps)
+	}
+	return nil
+}
+
+func plural(n int, what string) string {
+	switch n {
+	case 0:
+		return "no " + what
+	case 1:
+		return "1 " + what
+	}
+	if stem, ok := strings.CutSuffix(what, "y"); ok {
+		return fmt.Sprintf("%d %sies", n, stem)
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// combine makes the roots that signatures are judged by: those of base as they are, or with the logs and timestamp
+// authorities of others in place of their own.
+func (c *compiler) combine(path string, base, logs, timestamps []rootSource) []*engine.TrustRoot {
+	if len(c.errs) > 0 {
+		return nil
+	}
+	if n := max(1, len(base)) * max(1, len(logs)) * max(1, len(timestamps)); n > maxCombinations {
+		c.fail(path, "these are %d combinations of trusted roots, and a signature would be tried with each; %d are accepted", n, maxCombinations)
+		return nil
+	}
+	var roots []*engine.TrustRoot
+	if len(logs) == 0 && len(timestamps) == 0 {
+		for _, b := range base {
+			roots = append(roots, trustRoot(b))
+		}
+		return roots
+	}
+	for _, b := range atLeastOne(base) {
+		for _, l := range atLeastOne(logs) {
+			for _, t := range atLeastOne(timestamps) {
+				root, err := mergeRoots(b, l, t)
+				if err != nil { // each has been read before
+					c.fail(path, "%v", err)
+					return nil
+				}
+				roots = append(roots, root)
+			}
+		}
+	}
+	return roots
+}
+
+// atLeastOne returns pointers to what is in a list, or a nil one if that is nothing.
+func atLeastOne(list []rootSource) []*rootSource {
+	if len(list) == 0 {
+		return []*rootSource{nil}
+	}
+	pointers := make([]*rootSource, len(list))
+	for i := range list {
+		pointers[i] = &list[i]
+	}
+	return pointers
+}
+
+func trustRoot(s rootSource) *engine.TrustRoot {
+	sum := sha256.Sum256(s.json)
+	return &engine.TrustRoot{ID: hex.EncodeToString(sum[:]), Name: s.name, JSON: s.json}
+}
+
+// mergeRoots takes the logs of one root and the timestamp authorities of another into a third; any of them may be nil.
+// As long as one of them is still to be fetched, so is the whole.
+func mergeRoots(base, logs, timestamps *rootSource) (*engine.TrustRoot, error) {
+	merged := rootJSON{MediaType: rootMediaType}
+	var names []string
+	for _, part := range []*rootSource{base, logs, timestamps} {
+		if part == nil {
+			continue
+		}
+		if len(names) == 0 || names[len(names)-1] != part.name {
+			names = append(names, part.name)
+		}
+		if len(part.json) == 0 {
+			return trustRoot(rootSource{name: part.name}), nil
+		}
+		root, err := parseRoot(part.json)
+		if err != nil {
+			return nil, err
+		}
+		if part == base {
+			merged = *root
+			if merged.MediaType == "" {
+				merged.MediaType = rootMediaType
+			}
+		}
+		if part == logs {
+			merged.TLogs = root.TLogs
+		}
+		if part == timestamps {
+			merged.TimestampAuthorities = root.TimestampAuthorities
+		}
+	}
+	text, err := json.Marshal(merged)
+	if err != nil {
+		return nil, err
+	}
+	return trustRoot(rootSource{strings.Join(names, " and "), text}), nil
+}
+
+// parseRoot reads the outermost level of a trusted_root.json. Its names can be written in two ways (ProtoJSON).
+func parseRoot(text []byte) (*rootJSON, error) {
+	var root struct {
+		rootJSON
+		MediaType2             string            `json:"media_type"`
+		CertificateAuthorities []json.RawMessage `json:"certificate_authorities"`
+		TimestampAuthorities   []json.RawMessage `json:"timestamp_authorities"`
+	}
+	if len(bytes.TrimSpace(text)) == 0 || bytes.TrimSpace(text)[0] != '{' {
+		return nil, fmt.Errorf("this is no trusted_root.json: it is JSON that begins with {")
+	}
+	if err := json.Unmarshal(text, &root); err != nil {
+		return nil, fmt.Errorf("this is no trusted_root.json: %w", err)
+	}
+	if root.rootJSON.MediaType == "" {
+		root.rootJSON.MediaType = root.MediaType2
+	}
+	root.rootJSON.CertificateAuthorities = append(root.rootJSON.CertificateAuthorities, root.CertificateAuthorities...)
+	root.rootJSON.TimestampAuthorities = append(root.rootJSON.TimestampAuthorities, root.TimestampAuthorities...)
+	return &root.rootJSON, nil
+}
