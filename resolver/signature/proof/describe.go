@@ -15,6 +15,7 @@ import (
 
 	"sluice/engine"
 	"sluice/resolver/signature/attached"
+	"sluice/resolver/signature/trustroot"
 )
 
 // The kinds of a [Description].
@@ -41,7 +42,7 @@ type Description struct {
 // Describe reads what item says of itself, for people to look at. It never panics.
 func Describe(item *attached.Item) (d Description) {
 	defer recovered(&d.Err)
-	all := &Judge{trust: &engine.Trust{Logs: 1, Intermediates: true}, roots: make([]*rooted, 1)} // reads all there is
+	all := &Judge{trust: &engine.Trust{Logs: 1, Intermediates: true}, roots: make([]*trustroot.Root, 1)} // reads all there is
 	s, err := all.read(item)
 	if s == nil {
 		return Description{Err: err}

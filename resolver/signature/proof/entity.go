@@ -69,6 +69,29 @@ type keyed struct {
 
 func (k keyed) PublicKeyVerifier(string) (root.TimeConstrainedVerifier, error) { return k.key, nil }
 
+// stamped is a root under which timestamps are over something else than the signature.
+type stamped struct {
+	root.TrustedMaterial
+	over []byte
+}
+
+func (s stamped) TimestampingAuthorities() []root.TimestampingAuthority {
+	var all []root.TimestampingAuthority
+	for _, a := range s.TrustedMaterial.TimestampingAuthorities() {
+		all = append(all, stampedAuthority{a, s.over})
+	}
+	return all
+}
+
+type stampedAuthority struct {
+	root.TimestampingAuthority
+	over []byte
+}
+
+func (a stampedAuthority) Verify(timestamp, _ []byte) (*root.Timestamp, error) {
+	return a.TimestampingAuthority.Verify(timestamp, a.over)
+}
+
 // readCertificate reads the one certificate of a classic signature.
 func readCertificate(raw []byte) (*x509.Certificate, error) {
 	block, rest := pem.Decode(raw)

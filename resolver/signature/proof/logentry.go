@@ -9,14 +9,17 @@ import (
 
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
+	intoto "github.com/sigstore/rekor/pkg/types/intoto/v0.0.1"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
+
+	"sluice/resolver/signature/attached"
 )
 
 // readLogEntry reads what cosign notes of a classic signature's entry in Rekor v1 (RekorBundle in its
 // pkg/cosign/bundle):
 //
 //	{"SignedEntryTimestamp": "…", "Payload": {"body": "…", "integratedTime": 1, "logIndex": 1, "logID": "…"}}
-func readLogEntry(raw []byte) (*tlog.Entry, error) {
+func readLogEntry(raw []byte) (*protorekor.TransparencyLogEntry, error) {
 	if err := checkJSON(raw, maxDepth, maxElements); err != nil {
 		return nil, err
 	}
@@ -66,14 +69,32 @@ func readLogEntry(raw []byte) (*tlog.Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("its body: %w", err)
 	}
-	return tlog.ParseTransparencyLogEntry(&protorekor.TransparencyLogEntry{
+	return &protorekor.TransparencyLogEntry{
 		LogIndex:          index,
 		LogId:             &protocommon.LogId{KeyId: log},
 		KindVersion:       &protorekor.KindVersion{Kind: kind, Version: version},
 		IntegratedTime:    at,
 		InclusionPromise:  &protorekor.InclusionPromise{SignedEntryTimestamp: set},
 		CanonicalizedBody: body,
-	})
+	}, nil
+}
+
+// readLogEntry reads the entry that stands beside a classic signature.
+func (s *signed) readLogEntry(item *attached.Item) error {
+	tle, err := readLogEntry(item.LogEntry)
+	if err != nil {
+		return err
+	}
+	entry, err := tlog.ParseTransparencyLogEntry(tle)
+	if err != nil {
+		return err
+	}
+	if k := tle.GetKindVersion(); s.envelope && k.GetKind() == "intoto" && k.GetVersion() == intoto.APIVERSION {
+		s.old, err = readOldEntry(entry, tle.GetCanonicalizedBody(), item.Content)
+		return err
+	}
+	s.entries = []*tlog.Entry{entry}
+	return nil
 }
 
 // readKind reads of what kind an entry's body is, so that what depends on it gets nothing else: Rekor's types take both

@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/x509"
 	"encoding/base64"
@@ -9,11 +10,14 @@ import (
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/sigstore/sigstore/pkg/signature/options"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"sluice/engine"
 	"sluice/resolver/signature/attached"
 )
 
@@ -24,12 +28,32 @@ type signed struct {
 	message    []byte   // what the signatures are over
 	signatures [][]byte // one at least; more than one in an envelope of its own only
 
-	file bool // the signature is over a file, and there is no payload
+	file   bool // the signature is over a file, and there is no payload
+	digest *protocommon.HashOutput
+	unseen []byte // of the file only its SHA-256 is known: this
 
 	certificate   *x509.Certificate // nil if it was made with a key, or if keys are what is trusted
 	intermediates []*x509.Certificate
 	entries       []*tlog.Entry
+	old           *oldEntry // in place of entries
 	timestamps    [][]byte
+	stamped       []byte // what timestamps are over; nil for the signature
+
+	// What is to be verified beside the signature, for whoever asks: what the payload says, and an error if that is of
+	// something else; and what sigstore-go is to see to of it.
+	claim    func() (engine.Signature, error)
+	artifact func() verify.ArtifactPolicyOption
+}
+
+// by tells in which of its ways k made one of the signatures; negative if it did not make it.
+func (s *signed) by(k *key, signature []byte) int {
+	if s.unseen == nil {
+		return k.signed(signature, s.message)
+	}
+	if k.VerifySignature(bytes.NewReader(signature), bytes.NewReader(nil), options.WithDigest(s.unseen)) != nil {
+		return -1
+	}
+	return 0
 }
 
 // read parses of an item what the trust needs, and nothing else.
@@ -61,6 +85,7 @@ func (j *Judge) read(item *attached.Item) (*signed, error) {
 		if err != nil {
 			return nil, err
 		}
+		s.stamped = item.Content // cosign v2 has the whole envelope stamped (its cmd/cosign/cli/attest)
 		return s, j.readAnnotations(s, item)
 	case attached.Bundle:
 		return j.readBundle(item.Content)
@@ -93,11 +118,9 @@ func (j *Judge) readAnnotations(s *signed, item *attached.Item) (err error) {
 		}
 	}
 	if j.asksLogs() && len(item.LogEntry) > 0 {
-		entry, err := readLogEntry(item.LogEntry)
-		if err != nil {
+		if err := s.readLogEntry(item); err != nil {
 			return fmt.Errorf("its log entry: %w", err)
 		}
-		s.entries = []*tlog.Entry{entry}
 	}
 	if j.asksTime() && len(item.Timestamp) > 0 {
 		timestamp, err := readTimestamp(item.Timestamp)
@@ -132,7 +155,7 @@ func (j *Judge) readBundle(raw []byte) (*signed, error) {
 	}
 	s := &signed{}
 	if m := pb.GetMessageSignature(); m != nil {
-		s.file, s.signatures = true, [][]byte{m.GetSignature()}
+		s.file, s.digest, s.signatures = true, m.GetMessageDigest(), [][]byte{m.GetSignature()}
 	} else {
 		e := &envelope{payloadType: pb.GetDsseEnvelope().GetPayloadType(), payload: pb.GetDsseEnvelope().GetPayload()}
 		for _, signature := range pb.GetDsseEnvelope().GetSignatures() {
@@ -206,6 +229,10 @@ func (s *signed) entity(signature []byte, content verify.VerificationContent, ve
 			Payload:     base64.StdEncoding.EncodeToString(s.payload),
 			Signatures:  []dsse.Signature{{Sig: base64.StdEncoding.EncodeToString(signature)}},
 		}}
+		return e
+	}
+	if s.file { // sigstore-go compares the bundle's digest with the file's
+		e.signature = bundle.NewMessageSignature(s.digest.GetDigest(), s.digest.GetAlgorithm().String(), signature)
 		return e
 	}
 	hash, name := s.hash()

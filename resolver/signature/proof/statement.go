@@ -32,6 +32,7 @@ type statement struct {
 
 type subject struct {
 	sha256      string
+	others      map[string]string // digests by other algorithms
 	annotations map[string]string
 }
 
@@ -112,8 +113,13 @@ func (p *statementParser) subject() (s subject, err error) {
 					return fmt.Errorf("more than %d digests of a subject", maxDigests)
 				}
 				digest, err := p.text()
-				if algorithm == "sha256" {
+				switch {
+				case algorithm == "sha256":
 					s.sha256 = digest
+				case s.others == nil:
+					s.others = map[string]string{algorithm: digest}
+				default:
+					s.others[algorithm] = digest
 				}
 				return err
 			})
