@@ -5,13 +5,9 @@ import "time"
 // What one verification may cost, whatever has been pushed beside a digest. What is read of it is bounded by the
 // package attached.
 const (
-	// maxJudged is how many signatures and attestations one verification judges, over all places. A certificate's
-	// takes some 4 ms, a key's 0.1 ms.
+	// maxJudged is how many signatures and attestations one verification judges: as many as two places have that are
+	// looked at. A certificate's takes some 4 ms, a key's 0.1 ms.
 	maxJudged = 128
-
-	// maxJudgedPlace is how many of them one place may have a share in, so that junk in one does not hide what is in
-	// another.
-	maxJudgedPlace = 64
 
 	// maxCauses is how many of them the log reads about when none will do.
 	maxCauses = 4

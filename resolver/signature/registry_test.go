@@ -26,12 +26,20 @@ type house struct {
 	key      registrytest.Key
 	trusted  *engine.Authority
 	image    engine.Reference
+	resolver *resolver.Resolver
 	verifier *Verifier
 }
 
 func newHouse(t testing.TB, kind registrytest.Kind) *house {
 	t.Helper()
-	r, err := registrytest.New(registrytest.Options{})
+	h := newHouseWith(t, registrytest.Options{})
+	h.key, h.trusted = newSigner(t, kind)
+	return h
+}
+
+func newHouseWith(t testing.TB, o registrytest.Options) *house {
+	t.Helper()
+	r, err := registrytest.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,8 +51,7 @@ func newHouse(t testing.TB, kind registrytest.Kind) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(res.Close)
-	h := &house{registry: r, verifier: newVerifier(t, res)}
-	h.key, h.trusted = newSigner(t, kind)
+	h := &house{registry: r, resolver: res, verifier: newVerifier(t, res)}
 	h.image = h.push(t)
 	return h
 }

@@ -217,7 +217,7 @@ func (s *search) take(ctx context.Context, l look) {
 			s.tally.undecided(asFailure(err))
 			return
 		}
-		if i == maxJudgedPlace || s.tally.judged == maxJudged {
+		if s.tally.judged == maxJudged {
 			s.tally.unseen += len(items) - i
 			return
 		}

@@ -46,7 +46,9 @@ func TestEveryKindOfKey(t *testing.T) {
 }
 
 // layerName is what evidence calls a layer of the signature manifest.
-func layerName(i int) string {
+func layerName(i int) string { return layerNameOf(image, i) }
+
+func layerNameOf(image engine.Reference, i int) string {
 	return fmt.Sprintf("sha256-%.12s….sig, layer %d", image.Digest.Hex(), i)
 }
 
