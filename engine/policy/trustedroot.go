@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -72,9 +73,10 @@ func (c *compiler) root(path string, w *TrustedRoot, need needs) (rootSource, bo
 		if !ok {
 			return rootSource{}, false
 		}
-		root.Name, root.Mirror = w.TUF.Mirror, w.TUF.Mirror
+		root.Mirror = cmp.Or(strings.TrimRight(w.TUF.Mirror, "/"), PublicGoodMirror)
+		root.Name = root.Mirror
 		if c.opts.FetchedRoot != nil {
-			root.JSON = c.opts.FetchedRoot(w.TUF.Mirror, initial)
+			root.JSON = c.opts.FetchedRoot(root.Mirror, initial)
 		}
 	case pieces != "":
 		var ok bool
@@ -118,10 +120,16 @@ func (c *compiler) first(path string, fields ...string) string {
 	return ""
 }
 
+// PublicGoodMirror is the TUF repository of sigstore's public-good instance. Its root.json is known to whoever fetches
+// it, so that no policy has to have it.
+const PublicGoodMirror = "https://tuf-repo-cdn.sigstore.dev"
+
 func (c *compiler) tuf(path string, w *TUF) (initial []byte, ok bool) {
-	noMirror := c.missing(path+".mirror", "it is the address of the TUF repository, https://…")
-	noRoot := c.missing(path+".root", "it is the repository's root.json, by which the first answer is judged")
-	if noMirror || noRoot {
+	if public := w.Mirror == "" || strings.TrimRight(w.Mirror, "/") == PublicGoodMirror; public && !c.doc.Has(path+".root") {
+		return nil, true
+	}
+	if c.missing(path+".root", "it is the repository's root.json, by which the first answer is judged") ||
+		c.missing(path+".mirror", "it is the address of the TUF repository that the root is for, https://…") {
 		return nil, false
 	}
 	mirror, err := url.Parse(w.Mirror)
@@ -129,7 +137,7 @@ func (c *compiler) tuf(path string, w *TUF) (initial []byte, ok bool) {
 		c.fail(path+".mirror", "the mirror is the address of a TUF repository, such as https://tuf-repo-cdn.sigstore.dev")
 		return nil, false
 	}
-	initial, at, ok := c.source(path+".root", w.Root, material{"root.json", "JSON that begins with {", "{"})
+	initial, at, ok := c.source(path+".root", *w.Root, material{"root.json", "JSON that begins with {", "{"})
 	if ok && !json.Valid(initial) {
 		c.fail(at, "this is no JSON; it should be the repository's root.json")
 		return nil, false

@@ -199,9 +199,10 @@ type TrustedRoot struct {
 // TUF is where a trusted_root.json is fetched from in the background (The Update Framework). Until it has been, images that
 // need it can't be decided.
 type TUF struct {
-	// The address of the repository, https://…
-	Mirror string `yaml:"mirror"`
-	Root   Source `yaml:"root"`
+	// The address of the repository, https://…; absent means that of sigstore's public-good instance.
+	Mirror string `yaml:"mirror,omitempty"`
+	// The repository's root.json, by which the first answer is judged. Only the public-good instance needs none.
+	Root *Source `yaml:"root,omitempty"`
 }
 
 // CertificateAuthority is one certificate authority, or timestamp authority, by its certificates.
