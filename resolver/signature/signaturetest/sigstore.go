@@ -111,14 +111,24 @@ func (s *Sigstore) TrustedRoot() []byte { return bytes.Clone(s.json) }
 // TrustedRootOf returns the trusted_root.json of some parts.
 func (s *Sigstore) TrustedRootOf(parts Parts) ([]byte, error) {
 	var cas []root.CertificateAuthority
-	var tsas []root.TimestampingAuthority
-	ctLogs, logs := map[string]*root.TransparencyLog{}, map[string]*root.TransparencyLog{}
 	if parts&CAPart != 0 {
 		cas = append(cas, &root.FulcioCertificateAuthority{
 			Root: s.fulcio.root.cert, Intermediates: s.fulcio.intermediates(), ValidityPeriodStart: s.start,
 			URI: "https://fulcio.sigstore.test",
 		})
 	}
+	return s.trustedRoot(parts, cas)
+}
+
+// TrustedRootOf returns the trusted_root.json of p's root in place of an instance's certificate authority, with some
+// other parts of the instance. Intermediates are left to those who sign.
+func (p *PKI) TrustedRootOf(s *Sigstore, parts Parts) ([]byte, error) {
+	return s.trustedRoot(parts, []root.CertificateAuthority{&root.FulcioCertificateAuthority{Root: p.root.cert}})
+}
+
+func (s *Sigstore) trustedRoot(parts Parts, cas []root.CertificateAuthority) ([]byte, error) {
+	var tsas []root.TimestampingAuthority
+	ctLogs, logs := map[string]*root.TransparencyLog{}, map[string]*root.TransparencyLog{}
 	if parts&TSAPart != 0 {
 		tsas = append(tsas, &root.SigstoreTimestampingAuthority{
 			Root: s.tsa.ca.root.cert, Intermediates: s.tsa.ca.intermediates(), Leaf: s.tsa.leaf,

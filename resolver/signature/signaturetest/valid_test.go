@@ -1,10 +1,8 @@
 package signaturetest
 
 import (
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"strings"
 	"testing"
@@ -223,10 +221,7 @@ func TestOwnPKI(t *testing.T) {
 		pki := must[*PKI](t)(NewPKI("example", intermediate))
 		ours := must[*Sigstore](t)(NewSigstore())
 		signer := must[*Signer](t)(pki.Signer(Identity{Subject: "build@example.com"}))
-		block, _ := pem.Decode(must[[]byte](t)(pki.RootPEM()))
-		ca := must[*x509.Certificate](t)(x509.ParseCertificate(block.Bytes))
-		trusted := must[*root.TrustedRoot](t)(root.NewTrustedRoot(root.TrustedRootMediaType01,
-			[]root.CertificateAuthority{&root.FulcioCertificateAuthority{Root: ca}}, nil, nil, nil))
+		trusted := must[*root.TrustedRoot](t)(root.NewTrustedRootFromJSON(must[[]byte](t)(pki.TrustedRootOf(ours, 0))))
 		judgeBy := must[*verify.Verifier](t)(verify.NewVerifier(trusted, verify.WithCurrentTime()))
 		item := must[*Item](t)(ours.Bundle("0.3", signer, Content{Digest: digest}, Evidence{}))
 		b := must[*bundle.Bundle](t)(bundle.NewBundle(protobuf(t, item), bundle.AllowCertificateChain()))
