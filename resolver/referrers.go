@@ -186,7 +186,7 @@ func (e endpoint) nextPage(h http.Header, path, query string) (next string, ok b
 		return malformed(errors.New("a Link that is no address"))
 	case u.Scheme != e.scheme() || !e.owns(u) || u.User != nil:
 		return malformed(fmt.Errorf("a Link to %.100q", u.Host))
-	case u.Path != path || u.EscapedPath() != path:
+	case u.Path != path:
 		return malformed(fmt.Errorf("a Link to the path %.300q", u.Path))
 	}
 	return u.RawQuery, true, nil

@@ -33,6 +33,8 @@ type Resolver struct {
 	tags        *cache.Cache[string, engine.Digest] // by registry/repository:tag
 	grants      *cache.Cache[grantKey, *grant]
 	noReferrers *cache.Cache[repositoryKey, struct{}] // repositories without a referrers API
+	indexes     *cache.Cache[indexKey, []engine.Child]
+	closers     []func()
 	closed      atomic.Bool
 }
 
@@ -72,19 +74,25 @@ func newResolver(c Config, dial dialFunc) (*Resolver, error) {
 		}
 		r.registries = append(r.registries, reg)
 	}
-	if r.tags, err = cache.New(cache.Options[string, engine.Digest]{MaxCost: c.MaxTags}); err != nil {
-		return nil, err
-	}
-	if r.grants, err = cache.New(cache.Options[grantKey, *grant]{MaxCost: maxGrants}); err != nil {
-		r.tags.Close()
-		return nil, err
-	}
-	if r.noReferrers, err = cache.New(cache.Options[repositoryKey, struct{}]{MaxCost: maxNoReferrers}); err != nil {
-		r.tags.Close()
-		r.grants.Close()
+	err = errors.Join(
+		open(r, &r.tags, cache.Options[string, engine.Digest]{MaxCost: c.MaxTags}),
+		open(r, &r.grants, cache.Options[grantKey, *grant]{MaxCost: maxGrants}),
+		open(r, &r.noReferrers, cache.Options[repositoryKey, struct{}]{MaxCost: maxNoReferrers}),
+		open(r, &r.indexes, cache.Options[indexKey, []engine.Child]{MaxCost: maxIndexes, Cost: indexCost}),
+	)
+	if err != nil {
+		r.Close()
 		return nil, err
 	}
 	return r, nil
+}
+
+// open makes a cache that Close will close.
+func open[K comparable, V any](r *Resolver, c **cache.Cache[K, V], o cache.Options[K, V]) (err error) {
+	if *c, err = cache.New(o); err == nil {
+		r.closers = append(r.closers, (*c).Close)
+	}
+	return err
 }
 
 func newRegistry(c Registry, dial dialFunc) (*registry, error) {
@@ -127,9 +135,9 @@ func newRegistry(c Registry, dial dialFunc) (*registry, error) {
 // it, or for HTTP/2 after 90 s; later calls still get their answers, each on a connection of its own.
 func (r *Resolver) Close() {
 	r.closed.Store(true)
-	r.tags.Close()
-	r.grants.Close()
-	r.noReferrers.Close()
+	for _, c := range r.closers {
+		c()
+	}
 	for _, reg := range r.registries {
 		reg.transport.CloseIdleConnections()
 	}
@@ -238,15 +246,6 @@ func (r *Resolver) Blob(ctx context.Context, ref engine.Reference, d engine.Dige
 	a.check = func(rep *reply) *engine.Failure { return e.checkDigest(&d, rep) }
 	rep, err := r.get(ctx, e, a, ref.Repository, "/v2/"+ref.Repository+"/blobs/"+string(d))
 	return rep.body, err
-}
-
-// Children returns the manifests of the index ref.Digest, or none if it is no index. It implements [engine.Resolver].
-func (r *Resolver) Children(ctx context.Context, ref engine.Reference) ([]engine.Child, error) {
-	m, err := r.Manifest(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	return parseChildren(m)
 }
 
 // checkDigest compares content with the digest that was asked for, or sets it if there was none, and with what the
