@@ -162,7 +162,10 @@ func manifestOf(t testing.TB, layers ...descriptor) []byte {
 	t.Helper()
 	b, err := json.Marshal(map[string]any{
 		"schemaVersion": 2,
-		"mediaType":     "application/vnd.oci.image.manifest.v1+json",
+		"subject": descriptor{ // counts in referrers alone
+			MediaType: "application/vnd.oci.image.manifest.v1+json", Digest: string(image.Digest), Size: 1,
+		},
+		"mediaType": "application/vnd.oci.image.manifest.v1+json",
 		"config": descriptor{
 			MediaType: "application/vnd.oci.image.config.v1+json", Digest: string(digestOf(nil)), Size: 0,
 		},

@@ -202,11 +202,14 @@ func TestHints(t *testing.T) {
 		c.Connections = 0
 		return c
 	}
-	first := registrytest.Counts{ManifestByTag: 1, Referrers: 1, ManifestByDigest: 1, Blob: 1}
-	if got := requests(bundled); got != first {
-		t.Errorf("without a hint: %+v, want %+v", got, first)
-	}
 	byReferrers := registrytest.Counts{Referrers: 1, ManifestByDigest: 1, Blob: 1}
+	first := requests(bundled)
+	if first.ManifestByTag > 1 { // side by side, so that it may be over before it has begun
+		t.Errorf("without a hint: %+v", first)
+	}
+	if first.ManifestByTag = 0; first != byReferrers {
+		t.Errorf("without a hint: %+v, want %+v and the tag", first, byReferrers)
+	}
 	if got := requests(bundled, classic); got != byReferrers {
 		t.Errorf("with a hint at referrers: %+v, want %+v", got, byReferrers)
 	}
@@ -218,7 +221,7 @@ func TestHints(t *testing.T) {
 	if got := requests(classic, bundled); got != byTag {
 		t.Errorf("with a hint at the tag: %+v, want %+v", got, byTag)
 	}
-	if got := h.verifier.Stats().Places; got[attached.SignatureTag] != 3 || got[attached.Referrers] != 3 || got[attached.AttestationTag] != 0 {
+	if got := h.verifier.Stats().Places; got[attached.SignatureTag] < 2 || got[attached.Referrers] != 3 || got[attached.AttestationTag] != 0 {
 		t.Errorf("looked at %v", got)
 	}
 }
