@@ -16,12 +16,17 @@ type backend struct {
 	verifier *signature.Verifier
 }
 
-func newBackend(c *Config) (*backend, error) {
-	r, err := resolver.New(c.resolver())
+// newBackend makes the backend of a configuration. seen is told of what it does, if it is not nil.
+func newBackend(c *Config, seen *explanation) (*backend, error) {
+	rc, options := c.resolver(), signature.Options{FactTTL: c.Cache.SignatureTTL, MaxFacts: c.Cache.Signatures}
+	if seen != nil {
+		rc.Observe, options.Observe = seen.request, seen.finding
+	}
+	r, err := resolver.New(rc)
 	if err != nil {
 		return nil, err
 	}
-	v, err := signature.New(r, signature.Options{FactTTL: c.Cache.SignatureTTL, MaxFacts: c.Cache.Signatures})
+	v, err := signature.New(r, options)
 	if err != nil {
 		r.Close()
 		return nil, err

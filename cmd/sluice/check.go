@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/engine"
-	"sluice/engine/policy"
 	"sluice/server/wire"
 )
 
@@ -27,6 +26,7 @@ type checkFlags struct {
 	review     string
 	noMatch    string
 	timeout    time.Duration
+	explain    bool
 	output     string
 }
 
@@ -41,6 +41,7 @@ registry can't be reached, whatever a policy's onError would make of it.`,
 		Example: `  sluice check nginx:latest --policy policies/
   sluice check registry.example.com/team/app:v1 -n prod-a --config sluice.yaml -o json
   sluice check localhost:5000/app:v1 --policy signed.yaml --registry http://localhost:5000
+  sluice check registry.example.com/team/app:v1 --config sluice.yaml --explain
   sluice check --review recorded-imagereview.json --config sluice.yaml`,
 	}
 	flags := cmd.Flags()
@@ -51,6 +52,7 @@ registry can't be reached, whatever a policy's onError would make of it.`,
 	flags.StringVarP(&f.review, "review", "f", "", "take images and namespace from a recorded ImageReview (- for standard input)")
 	flags.StringVar(&f.noMatch, "no-match", "", "deny, allow or warn: what becomes of images that no policy matches")
 	flags.DurationVar(&f.timeout, "timeout", 8*time.Second, "how long deciding may take")
+	flags.BoolVar(&f.explain, "explain", false, "also tell what was found, why each signature counts or not, and every request")
 	check := outputFlag(cmd, &f.output)
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	cmd.RunE = func(cmd *cobra.Command, images []string) error {
@@ -122,11 +124,16 @@ func (f *checkFlags) configuration() (*Config, error) {
 	default:
 		return nil, invalid(fmt.Errorf("--no-match is deny, allow or warn, not %q", f.noMatch))
 	}
-	for _, r := range f.registries {
+	c.addRegistries(f.registries)
+	return c, nil
+}
+
+// addRegistries adds registries of the command line: HOST, or http://HOST for one without TLS.
+func (c *Config) addRegistries(hosts []string) {
+	for _, r := range hosts {
 		host, plain := strings.CutPrefix(r, "http://")
 		c.Registries = append(c.Registries, ConfigRegistry{Host: strings.TrimPrefix(host, "https://"), PlainHTTP: plain})
 	}
-	return c, nil
 }
 
 func (f *checkFlags) decide(ctx context.Context, req *engine.Request, stdout io.Writer) error {
@@ -138,14 +145,20 @@ func (f *checkFlags) decide(ctx context.Context, req *engine.Request, stdout io.
 	if len(paths) == 0 {
 		paths = c.policies()
 	}
-	set, err := policy.Load(paths, policy.Options{})
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	set, err := newRoots(c.path(c.TrustedRoots.CacheDir)).loadWaiting(ctx, paths)
 	if err != nil {
 		return invalid(err)
 	}
 	// What is remembered serves one review, and the memory for a service's caches takes longer to set up than to decide.
 	const remembered = 1000
 	c.Cache.Tags, c.Cache.Signatures = remembered, remembered
-	b, err := newBackend(c)
+	var seen *explanation
+	if f.explain {
+		seen = &explanation{began: time.Now()}
+	}
+	b, err := newBackend(c, seen)
 	if err != nil {
 		return invalid(err)
 	}
@@ -157,11 +170,12 @@ func (f *checkFlags) decide(ctx context.Context, req *engine.Request, stdout io.
 	defer e.Close()
 	e.Load(engine.NewSnapshot(set.Policies, c.noMatch()))
 
-	ctx, cancel := context.WithTimeout(ctx, f.timeout)
-	defer cancel()
 	var res engine.Result
 	e.Decide(ctx, req, &res)
 	answer := newCheckAnswer(&res)
+	if seen != nil {
+		answer.Explain = seen.explain()
+	}
 	if f.output == "json" {
 		err = json.NewEncoder(stdout).Encode(answer)
 	} else {
@@ -180,6 +194,7 @@ type checkAnswer struct {
 	Message          string            `json:"message,omitempty"`
 	Images           []checkedImage    `json:"images"`
 	AuditAnnotations map[string]string `json:"auditAnnotations"`
+	Explain          *explained        `json:"explain,omitempty"`
 
 	undecided bool
 }
@@ -230,6 +245,9 @@ func (a *checkAnswer) print(w io.Writer) error {
 		if image.Detail != "" && a.undecided {
 			fmt.Fprintf(&b, "      detail: %s\n", image.Detail)
 		}
+	}
+	if a.Explain != nil {
+		a.Explain.print(&b)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -33,8 +33,12 @@ type Config struct {
 	NoMatch    string           `yaml:"noMatch"`  // deny (default), allow or warn: images that no policy matches
 	Limits     ConfigLimits     `yaml:"limits"`
 	Registries []ConfigRegistry `yaml:"registries"`
-	Cache      ConfigCache      `yaml:"cache"`
-	Log        ConfigLog        `yaml:"log"`
+	// TrustedRoots is about those that policies have fetched by TUF.
+	TrustedRoots struct {
+		CacheDir string `yaml:"cacheDir"` // where they are kept over a restart; default nowhere
+	} `yaml:"trustedRoots"`
+	Cache ConfigCache `yaml:"cache"`
+	Log   ConfigLog   `yaml:"log"`
 
 	dir string // where the document stands
 }

@@ -61,17 +61,17 @@ var rooms = map[string]room{
 	},
 	"resolver/signature/trustroot": {
 		may:    []string{"engine"},
-		never:  []string{"github.com/sigstore/cosign", "github.com/valyala/fasthttp", "k8s.io"},
+		never:  []string{"github.com/sigstore/cosign", "github.com/valyala/fasthttp", "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go"},
 		reason: "a root is checked when the rules are loaded, long before an image is",
 	},
 	"resolver/signature/proof": {
 		may:    []string{"engine", "resolver/signature/attached", "resolver/signature/trustroot"},
-		never:  []string{"github.com/sigstore/cosign", "github.com/sigstore/sigstore/pkg/signature/kms", "github.com/valyala/fasthttp", "k8s.io"},
+		never:  []string{"github.com/sigstore/cosign", "github.com/sigstore/sigstore/pkg/signature/kms", "github.com/valyala/fasthttp", "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go"},
 		reason: "one judge for the service and for the conformance program, without a registry",
 	},
 	"resolver/signature/signaturetest": {
 		may:    []string{"engine", "resolver/registrytest"},
-		never:  []string{"testing", "github.com/sigstore/cosign", "github.com/valyala/fasthttp"},
+		never:  []string{"github.com/sigstore/cosign", "github.com/valyala/fasthttp"},
 		reason: "a test kit; it signs, and verifies nothing",
 	},
 	"resolver/signature/conformance": {
@@ -80,7 +80,7 @@ var rooms = map[string]room{
 	},
 	"resolver/signature": {
 		may:    []string{"engine", "cache", "resolver", "resolver/signature/..."},
-		never:  []string{"github.com/sigstore/cosign/v2/cmd", "github.com/sigstore/sigstore/pkg/signature/kms", "github.com/valyala/fasthttp", "k8s.io"},
+		never:  []string{"github.com/sigstore/cosign/v2/cmd", "github.com/sigstore/sigstore/pkg/signature/kms", "github.com/valyala/fasthttp", "k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go"},
 		reason: "a leaf: what signatures need is compiled in one place",
 	},
 	"resolver/registrytest": {

@@ -34,6 +34,9 @@ func (s *service) checks() []admin.Check {
 		}
 		all = append(all, c)
 	}
+	if len(*s.roots.inForce.Load()) > 0 {
+		all = append(all, s.roots.check(time.Now()))
+	}
 	review := admin.Check{Name: "reviews", State: admin.OK}
 	if s.front.Draining() {
 		review.State, review.Text = admin.Failed, "draining"
@@ -233,6 +236,23 @@ func (s *service) instruments() []telemetry.Instrument {
 		telemetry.Gauge("sluice_last_reload_success_timestamp_seconds", "When a part was last loaded, as Unix time.", func(observe values) {
 			perPart(func(_ int, p *part, l telemetry.Label) { observe(float64(p.last.Load()), l) })
 		}),
+		telemetry.Gauge("sluice_trusted_root_age_seconds", "How long ago a trusted root's file was written, or a fetched one was last confirmed.",
+			func(observe values) {
+				s.roots.ages(func(r root, since time.Time) {
+					if !since.IsZero() {
+						observe(time.Since(since).Seconds(), label("root", r.Name), label("id", short(r.ID)))
+					}
+				})
+			}),
+		telemetry.Gauge("sluice_trusted_root_expiry_timestamp_seconds", "When what is in a trusted root ends, as Unix time.",
+			func(observe values) {
+				for _, r := range *s.roots.inForce.Load() {
+					for _, e := range r.expiries {
+						observe(float64(e.NotAfter.Unix()), label("root", r.Name), label("id", short(r.ID)),
+							label("kind", e.Kind), label("name", e.Name))
+					}
+				}
+			}),
 		telemetry.Gauge("sluice_policies", "Policies in force.", func(observe values) {
 			observe(float64(s.engine.Snapshot().Policies()))
 		}),

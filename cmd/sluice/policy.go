@@ -34,7 +34,7 @@ func newPolicyValidate() *cobra.Command {
 		if err := check(); err != nil {
 			return err
 		}
-		set, err := policy.Load(paths, policy.Options{})
+		set, err := policy.Load(paths, policy.Options{CheckRoot: checkRoot})
 		if output == "json" {
 			if jsonErr := json.NewEncoder(cmd.OutOrStdout()).Encode(validation(set, err)); jsonErr != nil {
 				return jsonErr

@@ -187,7 +187,7 @@ func TestDemoKeep(t *testing.T) {
 		`no tag +deny +tag_denied .*`,
 		`a tag, and no signature asked for +allow +passed .*`,
 		`- image "localhost:[0-9]+/shop/web:unsigned" is not signed, and policy "shop-is-signed" requires a signature by ` +
-			`"release-key"; have it signed`,
+			`"release-key" \(looked for sha256-[0-9a-f]+….sig and referrers in localhost:[0-9]+/shop/web\); have it signed`,
 	} {
 		if !regexp.MustCompile(`(?m)^` + want + `$`).MatchString(shown.String()) {
 			t.Errorf("no line %s in\n%s", want, &shown)

@@ -87,10 +87,19 @@ func (r *reloader) run(ctx context.Context, hangup <-chan os.Signal) {
 			return
 		case <-hangup:
 			_, _ = r.reload(ctx) // what went wrong has been logged
+		case <-r.service.roots.fetched:
+			r.rules(ctx)
 		case <-tick.C:
 			r.poll(ctx)
 		}
 	}
+}
+
+// rules reloads the rules alone.
+func (r *reloader) rules(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_ = r.take(ctx, partRules, false)
 }
 
 // poll reloads the parts whose files have changed since they were last tried. What failed is tried again at each poll,
@@ -153,17 +162,18 @@ func (r *reloader) takeRules() error {
 		return err
 	}
 	// Twice, because only the first tells which files there are, and they are to be hashed before they are read.
-	set, err := policy.Load(c.policies(), policy.Options{})
+	set, err := policy.Load(c.policies(), r.service.roots.options())
 	if err != nil {
 		return err
 	}
 	hash := hashFiles(ruleFiles(r.configFile, c, set))
-	if set, err = policy.Load(c.policies(), policy.Options{}); err != nil {
+	if set, err = policy.Load(c.policies(), r.service.roots.options()); err != nil {
 		return err
 	}
 	before := r.config
 	r.config, r.policies, r.seen[partRules] = c, set, hash
 	r.service.engine.Load(engine.NewSnapshot(set.Policies, c.noMatch()))
+	r.service.roots.take(set)
 	if fmt.Sprint(c.resolver(), c.Cache) != fmt.Sprint(before.resolver(), before.Cache) {
 		r.seen[partRegistries] = ""
 	}
@@ -178,7 +188,7 @@ func (r *reloader) takeRegistries() error {
 	if from == r.built {
 		return nil
 	}
-	b, err := newBackend(r.config)
+	b, err := newBackend(r.config, nil)
 	if err != nil {
 		return err
 	}

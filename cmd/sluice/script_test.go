@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/resolver/registrytest"
+	"sluice/resolver/signature/signaturetest"
 )
 
 // TestMain makes this binary be sluice where it is called by that name, which is how scripts run it.
@@ -52,7 +54,7 @@ const atOnce = "GORACE=atexit_sleep_ms=0"
 
 func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
 	commands := map[string]func(ts *testscript.TestScript, args []string){
-		"exits": scriptExits, "expand": scriptExpand, "json": scriptJSON, "modes": scriptModes, "occupy": scriptOccupy, "ports": scriptPorts,
+		"exits": scriptExits, "expand": scriptExpand, "json": scriptJSON, "keyless": scriptKeyless, "modes": scriptModes, "occupy": scriptOccupy, "ports": scriptPorts,
 		"ready": scriptReady, "registry": scriptRegistry, "review": scriptReview, "send": scriptSend,
 		"signal": scriptSignal,
 	}
@@ -148,7 +150,8 @@ func scriptReady(ts *testscript.TestScript, args []string) {
 }
 
 // registry starts a registry with images team/app:signed, :unsigned and :wrongly-signed. It puts host and port into
-// $REGISTRY and the digests into $SIGNED, $UNSIGNED and $WRONGLY_SIGNED, and writes registry-ca.crt and release.pub.
+// $REGISTRY, the digests into $SIGNED, $UNSIGNED and $WRONGLY_SIGNED, what people read of the tags of
+// their signatures into $SIGNED_SIGNATURES and so on, and writes registry-ca.crt and release.pub.
 func scriptRegistry(ts *testscript.TestScript, _ []string) {
 	registry, err := registrytest.New(registrytest.Options{TLS: true})
 	ts.Check(err)
@@ -160,7 +163,9 @@ func scriptRegistry(ts *testscript.TestScript, _ []string) {
 	push := func(tag string) string {
 		digest, err := registry.PushImage("team/app:" + tag)
 		ts.Check(err)
-		ts.Setenv(strings.ToUpper(strings.ReplaceAll(tag, "-", "_")), digest)
+		name := strings.ToUpper(strings.ReplaceAll(tag, "-", "_"))
+		ts.Setenv(name, digest)
+		ts.Setenv(name+"_SIGNATURES", "sha256-"+digest[len("sha256:"):][:12]+"….sig")
 		return digest
 	}
 	push("unsigned")
@@ -169,6 +174,43 @@ func scriptRegistry(ts *testscript.TestScript, _ []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("registry-ca.crt"), registry.CA(), 0o644))
 	ts.Check(os.WriteFile(ts.MkAbs("release.pub"), release.PublicPEM, 0o644))
 	ts.Setenv("REGISTRY", registry.Host())
+	registries.Store(registry.Host(), registry)
+}
+
+// registries are those of the scripts that run, for the commands that come after registry.
+var registries sync.Map // of *registrytest.Registry by host and port
+
+// keyless puts team/app:keyless into the script's registry, signed by build@example.com with a bundle of version 0.3,
+// and attested by scanner@example.com (classic, of type vuln). It puts the digest into $KEYLESS, and writes
+// trusted_root.json.
+func scriptKeyless(ts *testscript.TestScript, _ []string) {
+	found, ok := registries.Load(ts.Getenv("REGISTRY"))
+	if !ok {
+		ts.Fatalf("keyless comes after registry")
+	}
+	registry := found.(*registrytest.Registry)
+	instance, err := signaturetest.NewSigstore()
+	ts.Check(err)
+	digest, err := registry.PushImage("team/app:keyless")
+	ts.Check(err)
+	ts.Setenv("KEYLESS", digest)
+	signer := func(subject string) *signaturetest.Signer {
+		s, err := instance.Keyless(signaturetest.Identity{Issuer: "https://token.example.com", Subject: subject})
+		ts.Check(err)
+		return s
+	}
+	evidence := signaturetest.Evidence{Log: signaturetest.Rekor}
+	signed, err := instance.Bundle("0.3", signer("build@example.com"),
+		signaturetest.Content{Digest: digest, Annotations: map[string]string{"env": "prod"}}, evidence)
+	ts.Check(err)
+	ts.Check(signaturetest.Push(registry, "team/app", digest, signaturetest.Referrer, signed))
+	attested, err := instance.Classic(signer("scanner@example.com"), signaturetest.Content{
+		Digest: digest, PredicateType: "https://cosign.sigstore.dev/attestation/vuln/v1",
+		Predicate: map[string]any{"scanner": map[string]any{"result": "none"}},
+	}, evidence)
+	ts.Check(err)
+	ts.Check(signaturetest.Push(registry, "team/app", digest, signaturetest.Tag, attested))
+	ts.Check(os.WriteFile(ts.MkAbs("trusted_root.json"), instance.TrustedRoot(), 0o644))
 }
 
 // review DIR ADDRESS NAMESPACE IMAGE… asks as the apiserver does, by the client certificate in DIR/pki, and prints the

@@ -76,6 +76,7 @@ type service struct {
 	level     *slog.LevelVar
 	telemetry *telemetry.Telemetry
 	ports     *ports
+	roots     *roots
 	engine    *engine.Engine
 	front     *server.Server
 	admin     *admin.Server
@@ -132,6 +133,7 @@ func newService(ctx context.Context, f serveFlags, stderr io.Writer) (_ *service
 	if err != nil {
 		return nil, invalid(err)
 	}
+	s.roots = newRoots(config.path(config.TrustedRoots.CacheDir))
 	s.reloader = newReloader(s, f.config)
 	if err := s.reloader.first(); err != nil {
 		return nil, invalid(err)
@@ -187,6 +189,10 @@ func (s *service) serve(ctx context.Context, shutdownDelay time.Duration) error 
 	reloading, stopReloading := context.WithCancel(background)
 	g.Go(func() error {
 		s.reloader.run(reloading, hangup)
+		return nil
+	})
+	g.Go(func() error {
+		s.roots.run(reloading)
 		return nil
 	})
 	select {

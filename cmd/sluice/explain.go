@@ -1,0 +1,215 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sluice/engine"
+	"sluice/resolver"
+	"sluice/resolver/signature"
+	"sluice/resolver/signature/proof"
+)
+
+// explanation collects what check --explain tells beside the verdicts. Its methods may be called concurrently.
+type explanation struct {
+	began time.Time
+
+	mu       sync.Mutex
+	requests []resolver.Request
+	findings []signature.Finding
+}
+
+func (e *explanation) request(r resolver.Request) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.requests = append(e.requests, r)
+}
+
+func (e *explanation) finding(f signature.Finding) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.findings = append(e.findings, f)
+}
+
+// explained is the part of check's JSON that --explain adds.
+type explained struct {
+	Requests   []explainedRequest   `json:"requests"`
+	Signatures []explainedSignature `json:"signatures"`
+}
+
+// explainedRequest is one request on the wire.
+type explainedRequest struct {
+	Method       string  `json:"method"`
+	URL          string  `json:"url"`
+	Status       int     `json:"status,omitempty"`
+	Bytes        int     `json:"bytes,omitempty"`
+	BeganMillis  float64 `json:"beganMillis"`
+	MillisTotal  float64 `json:"millis"`
+	ErrorMessage string  `json:"error,omitempty"`
+}
+
+// explainedSignature is one thing that was found, and what it is worth to one authority; or that a place has nothing.
+type explainedSignature struct {
+	Image     string `json:"image"` // where it was looked for
+	Authority string `json:"authority"`
+	Found     string `json:"found"`
+	saysOfItself
+	Verified bool    `json:"verified"` // what it says of itself has been proved
+	Counts   bool    `json:"counts"`
+	Reason   string  `json:"reason,omitempty"` // why it does not
+	Why      string  `json:"why,omitempty"`
+	Millis   float64 `json:"millis"`
+}
+
+// saysOfItself is what a signature or an attestation says. It is proved or not, as the case may be.
+type saysOfItself struct {
+	Kind          string            `json:"kind,omitempty"` // signature or attestation
+	PredicateType string            `json:"predicateType,omitempty"`
+	Key           string            `json:"key,omitempty"`
+	Issuer        string            `json:"issuer,omitempty"`
+	Subject       string            `json:"subject,omitempty"`
+	Time          *time.Time        `json:"time,omitempty"`
+	Reference     string            `json:"reference,omitempty"`
+	Annotations   map[string]string `json:"annotations,omitempty"`
+}
+
+func proved(s engine.Signature) saysOfItself {
+	o := saysOfItself{
+		Kind: "signature", Key: s.Signer.Key, Issuer: s.Signer.Issuer, Subject: s.Signer.Subject,
+		Reference: s.Reference, Annotations: s.Annotations,
+	}
+	if s.Statement != nil {
+		o.Kind, o.PredicateType = "attestation", s.Statement.PredicateType
+	}
+	if !s.Time.IsZero() {
+		t := s.Time.UTC()
+		o.Time = &t
+	}
+	return o
+}
+
+func claimed(d proof.Description) saysOfItself {
+	o := saysOfItself{
+		Kind: d.Kind, PredicateType: d.PredicateType, Issuer: d.Issuer, Subject: d.Subject,
+		Reference: d.Reference, Annotations: d.Annotations,
+	}
+	if len(d.Times) > 0 {
+		t := slices.MinFunc(d.Times, time.Time.Compare).UTC()
+		o.Time = &t
+	}
+	return o
+}
+
+// String says who, what and when in one line.
+func (o saysOfItself) String() string {
+	var b strings.Builder
+	b.WriteString(cmp.Or(o.Kind, "something"))
+	if o.Kind != "signature" && o.PredicateType != "" { // that of a signature says no more than that
+		fmt.Fprintf(&b, " %s", o.PredicateType)
+	}
+	switch {
+	case o.Subject != "":
+		fmt.Fprintf(&b, " by %q", o.Subject)
+		if o.Issuer != "" {
+			fmt.Fprintf(&b, " (issuer %s)", o.Issuer)
+		}
+	case o.Key != "":
+		fmt.Fprintf(&b, " by the key %s", short(o.Key))
+	}
+	if o.Time != nil {
+		fmt.Fprintf(&b, " at %s", o.Time.Format(time.RFC3339))
+	}
+	return b.String()
+}
+
+// explain puts together what was seen.
+func (e *explanation) explain() *explained {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := &explained{Requests: []explainedRequest{}, Signatures: []explainedSignature{}}
+	slices.SortStableFunc(e.requests, func(a, b resolver.Request) int { return a.Start.Compare(b.Start) })
+	for _, r := range e.requests {
+		one := explainedRequest{
+			Method: r.Method, URL: r.URL, Status: r.Status, Bytes: r.Bytes,
+			BeganMillis: inMillis(r.Start.Sub(e.began)), MillisTotal: inMillis(r.Took),
+		}
+		if r.Err != nil {
+			one.ErrorMessage = r.Err.Error()
+		}
+		out.Requests = append(out.Requests, one)
+	}
+	slices.SortStableFunc(e.findings, func(a, b signature.Finding) int {
+		return cmp.Or(cmp.Compare(a.Ref.String(), b.Ref.String()), cmp.Compare(a.Authority.Name, b.Authority.Name), cmp.Compare(a.Place, b.Place))
+	})
+	for _, f := range e.findings {
+		out.Signatures = append(out.Signatures, explainFinding(f))
+	}
+	return out
+}
+
+func explainFinding(f signature.Finding) explainedSignature {
+	s := explainedSignature{
+		Image: f.Ref.String(), Authority: f.Authority.Name, Found: f.Place.String(), Millis: inMillis(f.Took),
+	}
+	if f.Item != nil {
+		s.Found = f.Item.Found
+		s.saysOfItself = claimed(proof.Describe(f.Item))
+	}
+	if f.Err != nil {
+		s.Why = f.Err.Error()
+		var refused *proof.Refusal
+		var failed *engine.Failure
+		switch {
+		case errors.As(f.Err, &refused):
+			s.Reason = refused.Reason.String()
+		case errors.As(f.Err, &failed):
+			s.Reason = failed.Reason.String()
+		}
+		return s
+	}
+	s.Verified, s.saysOfItself = true, proved(f.Signature)
+	if refusal := f.Authority.Refuses(f.Image, f.Signature, time.Now()); refusal != nil {
+		s.Reason, s.Why = refusal.Reason.String(), refusal.What
+		return s
+	}
+	s.Counts = true
+	return s
+}
+
+// inMillis is a duration in milliseconds, of which two places are of interest.
+func inMillis(d time.Duration) float64 { return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond) }
+
+// print writes the explanation for people.
+func (x *explained) print(b *strings.Builder) {
+	image := ""
+	for _, s := range x.Signatures {
+		if s.Image != image {
+			image = s.Image
+			fmt.Fprintf(b, "\nfound at %s\n", image)
+		}
+		fmt.Fprintf(b, "  %s: %s\n", s.Found, s.saysOfItself)
+		switch {
+		case s.Counts:
+			fmt.Fprintf(b, "    counts for %q\n", s.Authority)
+		case s.Verified:
+			fmt.Fprintf(b, "    verified, and does not count for %q: %s\n", s.Authority, s.Why)
+		default:
+			fmt.Fprintf(b, "    does not count for %q: %s\n", s.Authority, strings.ReplaceAll(s.Why, "\n", "\n      "))
+		}
+	}
+	b.WriteString("\nrequests (ms since the beginning, ms taken)\n")
+	for _, r := range x.Requests {
+		fmt.Fprintf(b, "  %8.2f %8.2f  %s %s", r.BeganMillis, r.MillisTotal, r.Method, r.URL)
+		switch {
+		case r.ErrorMessage != "":
+			fmt.Fprintf(b, ": %s\n", r.ErrorMessage)
+		default:
+			fmt.Fprintf(b, ": %d, %d bytes\n", r.Status, r.Bytes)
+		}
+	}
+}
