@@ -3,126 +3,28 @@ package trustroot
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/ed25519"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strconv"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/sigstore/sigstore/pkg/signature"
-	"github.com/theupdateframework/go-tuf/v2/metadata"
+	"sluice/resolver/signature/signaturetest"
 )
 
-// mirror is a TUF repository on loopback, with consistent snapshots, as sigstore's are.
-type mirror struct {
-	URL     string
-	Initial []byte // the root metadata to begin with
-
-	t       *testing.T
-	key     ed25519.PrivateKey
-	version int64
-
-	mu    sync.Mutex
-	files map[string][]byte
-	down  bool
-	asked int
-	toBad string // redirect everything there
-}
-
-func newMirror(t *testing.T, root []byte) *mirror {
+func newMirror(t *testing.T, root []byte) *signaturetest.Mirror {
 	t.Helper()
-	_, key, err := ed25519.GenerateKey(nil)
+	m, err := signaturetest.NewMirror(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &mirror{t: t, key: key, files: map[string][]byte{}}
-	public, err := metadata.KeyFromPublicKey(key.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := metadata.Root(time.Now().Add(24 * time.Hour))
-	for _, role := range []string{"root", "targets", "snapshot", "timestamp"} {
-		if err := r.Signed.AddKey(public, role); err != nil {
-			t.Fatal(err)
-		}
-	}
-	m.Initial = signed(m, r)
-	m.files["/1.root.json"] = m.Initial
-	m.publish(root, time.Now().Add(time.Hour))
-	s := httptest.NewServer(m)
-	t.Cleanup(s.Close)
-	m.URL = s.URL
+	t.Cleanup(m.Close)
 	return m
 }
 
-// publish makes root the mirror's newest.
-func (m *mirror) publish(root []byte, expires time.Time) {
-	m.t.Helper()
-	m.version++
-	file, err := metadata.TargetFile().FromBytes(targetName, root, "sha256")
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	targets := metadata.Targets(expires)
-	targets.Signed.Version = m.version
-	targets.Signed.Targets[targetName] = file
-	snapshot := metadata.Snapshot(expires)
-	snapshot.Signed.Version = m.version
-	snapshot.Signed.Meta["targets.json"] = metadata.MetaFile(m.version)
-	timestamp := metadata.Timestamp(expires)
-	timestamp.Signed.Version = m.version
-	timestamp.Signed.Meta["snapshot.json"] = metadata.MetaFile(m.version)
-	v := strconv.FormatInt(m.version, 10)
-
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.files["/"+v+".targets.json"] = signed(m, targets)
-	m.files["/"+v+".snapshot.json"] = signed(m, snapshot)
-	m.files["/timestamp.json"] = signed(m, timestamp)
-	m.files["/targets/"+file.Hashes["sha256"].String()+"."+targetName] = root
-}
-
-func signed[T metadata.Roles](m *mirror, meta *metadata.Metadata[T]) []byte {
-	m.t.Helper()
-	signer, err := signature.LoadSigner(m.key, crypto.Hash(0))
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	if _, err := meta.Sign(signer); err != nil {
-		m.t.Fatal(err)
-	}
-	raw, err := meta.ToBytes(false)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	return raw
-}
-
-func (m *mirror) set(change func()) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	change()
-}
-
-func (m *mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.asked++
-	raw, ok := m.files[r.URL.Path]
-	switch {
-	case m.down:
-		w.WriteHeader(http.StatusServiceUnavailable)
-	case m.toBad != "":
-		http.Redirect(w, r, m.toBad+r.URL.Path, http.StatusFound)
-	case !ok:
-		w.WriteHeader(http.StatusNotFound)
-	default:
-		_, _ = w.Write(raw)
+func publish(t *testing.T, m *signaturetest.Mirror, root []byte, expires time.Time) {
+	t.Helper()
+	if err := m.Publish(root, expires); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -166,12 +68,12 @@ func TestUpdater(t *testing.T) {
 	if n := once(t, u); n != 0 {
 		t.Error("the same root counts as another")
 	}
-	m.publish(again(root), time.Now().Add(time.Hour))
+	publish(t, m, again(root), time.Now().Add(time.Hour))
 	if n := once(t, u); n != 1 || !bytes.Equal(u.Root(m.URL, m.Initial), again(root)) {
 		t.Errorf("the new root was not taken up (%d changes)", n)
 	}
 
-	m.set(func() { m.down = true })
+	m.SetDown(true)
 	if n := once(t, u); n != 0 || !bytes.Equal(u.Root(m.URL, m.Initial), again(root)) {
 		t.Error("what had been fetched is lost with the mirror")
 	}
@@ -187,11 +89,11 @@ func TestUpdater(t *testing.T) {
 func TestUpdaterRefuses(t *testing.T) {
 	t.Parallel()
 	root := publicGood(t)
-	f := func(name string, change func(m *mirror)) {
+	f := func(name string, change func(t *testing.T, m *signaturetest.Mirror)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := newMirror(t, root)
-			change(m)
+			change(t, m)
 			u := NewUpdater(UpdaterOptions{})
 			u.Root(m.URL, m.Initial)
 			if n := once(t, u); n != 0 || u.Root(m.URL, m.Initial) != nil || u.Status()[0].Failure == nil {
@@ -199,17 +101,21 @@ func TestUpdaterRefuses(t *testing.T) {
 			}
 		})
 	}
-	f("expired", func(m *mirror) { m.publish(root, time.Now().Add(-time.Hour)) })
-	f("no trusted root", func(m *mirror) { m.publish([]byte(`{"a": 1}`), time.Now().Add(time.Hour)) })
-	f("another key", func(m *mirror) { m.Initial = newMirror(t, root).Initial })
-	f("no initial root", func(m *mirror) { m.Initial = nil })
-	f("a redirect elsewhere", func(m *mirror) { m.toBad = newMirror(t, root).URL })
-	f("content other than signed", func(m *mirror) {
-		for name := range m.files {
+	f("expired", func(t *testing.T, m *signaturetest.Mirror) { publish(t, m, root, time.Now().Add(-time.Hour)) })
+	f("no trusted root", func(t *testing.T, m *signaturetest.Mirror) {
+		publish(t, m, []byte(`{"a": 1}`), time.Now().Add(time.Hour))
+	})
+	f("another key", func(t *testing.T, m *signaturetest.Mirror) { m.Initial = newMirror(t, root).Initial })
+	f("no initial root", func(t *testing.T, m *signaturetest.Mirror) { m.Initial = nil })
+	f("a redirect elsewhere", func(t *testing.T, m *signaturetest.Mirror) { m.Redirect(newMirror(t, root).URL) })
+	f("content other than signed", func(t *testing.T, m *signaturetest.Mirror) {
+		files := m.Files()
+		for name := range files {
 			if filepath.Dir(name) == "/targets" {
-				m.files[name] = again(root)
+				files[name] = again(root)
 			}
 		}
+		m.SetFiles(files)
 	})
 }
 
@@ -218,11 +124,8 @@ func TestUpdaterDir(t *testing.T) {
 	t.Parallel()
 	root := publicGood(t)
 	m := newMirror(t, root)
-	old := map[string][]byte{}
-	for name, raw := range m.files {
-		old[name] = raw
-	}
-	m.publish(again(root), time.Now().Add(time.Hour))
+	old := m.Files()
+	publish(t, m, again(root), time.Now().Add(time.Hour))
 	dir := filepath.Join(t.TempDir(), "roots")
 	u := NewUpdater(UpdaterOptions{Dir: dir})
 	u.Root(m.URL, m.Initial)
@@ -230,7 +133,7 @@ func TestUpdaterDir(t *testing.T) {
 		t.Fatal(u.Status())
 	}
 
-	m.set(func() { m.files = old })
+	m.SetFiles(old)
 	u = NewUpdater(UpdaterOptions{Dir: dir})
 	if !bytes.Equal(u.Root(m.URL, m.Initial), again(root)) {
 		t.Error("a restart begins without the root")
