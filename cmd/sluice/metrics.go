@@ -217,6 +217,10 @@ func (s *service) instruments() []telemetry.Instrument {
 					}
 				}
 			}),
+		telemetry.Counter("sluice_signatures_judged_total", "Signatures and attestations judged, valid or not.",
+			func(observe counts) { observe(int64(s.ports.current.Load().verifier.Stats().Judged)) }),
+		telemetry.Counter("sluice_signature_panics_total", "Panics recovered while something that a registry sent was judged: it was refused, and somebody may have made it for that.",
+			func(observe counts) { observe(int64(s.ports.current.Load().verifier.Stats().Panics)) }),
 
 		telemetry.Counter("sluice_reloads_total", "Reloads, by what was reloaded and how it ended.", func(observe counts) {
 			perPart(func(_ int, p *part, l telemetry.Label) {
