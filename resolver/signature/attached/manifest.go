@@ -84,17 +84,23 @@ func (m *manifest) candidates(where string) []*candidate {
 	return all
 }
 
-// subject is the digest that a manifest is about; empty if it names none, or none of ours.
-type subject engine.Digest
+// subject is what a manifest is about.
+type subject struct {
+	digest engine.Digest // empty if it names none, or none of ours
+	seen   bool
+}
 
-// UnmarshalJSON takes whatever is there: it is the doing of who pushed it.
+// UnmarshalJSON takes whatever is there, once: it is the doing of who pushed it.
 func (s *subject) UnmarshalJSON(raw []byte) error {
+	if s.seen {
+		return errTwice
+	}
+	s.seen = true
 	var d struct {
 		Digest string `json:"digest"`
 	}
 	_ = json.Unmarshal(raw, &d)
-	digest, _ := engine.ParseDigest(d.Digest)
-	*s = subject(digest)
+	s.digest, _ = engine.ParseDigest(d.Digest)
 	return nil
 }
 
@@ -117,13 +123,13 @@ type layer struct {
 
 var (
 	errTooManyLayers = errors.New("too many layers")
-	errLayersTwice   = errors.New("layers is there twice")
+	errTwice         = errors.New("layers or subject is there twice")
 )
 
 // UnmarshalJSON reads one layer after the other, so that four megabytes of "{}," do not become ninety.
 func (ls *layers) UnmarshalJSON(raw []byte) error {
 	if *ls != nil { // or else the work of maxLayers could be had any number of times
-		return errLayersTwice
+		return errTwice
 	}
 	*ls = layers{}
 	d := json.NewDecoder(bytes.NewReader(raw))

@@ -1,8 +1,10 @@
 package attached
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -44,9 +46,9 @@ type referrer struct {
 	skipped bool // since enough had been read
 }
 
-// rank returns which referrers to look at, and how many remain: first those whose type is one that sigstore's tools
-// write, then the others, since the tools disagree on what they write there. Where there are too many of a kind, these
-// are its first and its last, for the reasons of choose.
+// rank returns which referrers to look at, and how many remain: first those that look like what sigstore's tools write,
+// then the others, which have a quarter of the room for themselves, since the tools disagree on what that is. Where
+// there are too many of a kind, these are its first and its last, for the reasons of choose.
 func rank(all []resolver.Descriptor) (jobs []*referrer, left int) {
 	var kinds [2][]*referrer
 	seen := make(map[engine.Digest]bool, len(all))
@@ -61,12 +63,12 @@ func rank(all []resolver.Descriptor) (jobs []*referrer, left int) {
 		}
 		kinds[kind] = append(kinds[kind], &referrer{Descriptor: d})
 	}
-	room := maxReferrers
-	for _, k := range kinds {
-		n := min(room, len(k))
+	others := min(len(kinds[1]), maxReferrers/4)
+	for i, room := range [...]int{maxReferrers - others, maxReferrers} {
+		k := kinds[i]
+		n := min(room-len(jobs), len(k))
 		jobs = append(jobs, k[:n-n/2]...)
 		jobs = append(jobs, k[len(k)-n/2:]...)
-		room -= n
 		left += len(k) - n
 	}
 	return jobs, left
@@ -82,11 +84,18 @@ func likely(d resolver.Descriptor) bool {
 		d.Annotations["dev.sigstore.bundle.content"] != ""
 }
 
-// fetchManifests reads the manifests, and returns what each holds.
+// fetchManifests reads the manifests, and returns what each holds. It begins with those that say they are small, so that
+// a few that are large do not leave the others unread.
 func (s *search) fetchManifests(ctx context.Context, jobs []*referrer) [][]*candidate {
 	groups := make([][]*candidate, len(jobs))
+	order := make([]int, len(jobs))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(jobs[a].Size, jobs[b].Size) })
 	var read atomic.Int64
-	sideBySide(len(jobs), func(i int) {
+	sideBySide(len(jobs), func(n int) {
+		i := order[n]
 		where := fmt.Sprintf("referrer sha256:%.12s…", jobs[i].Digest.Hex())
 		defer func() {
 			if f := recovered(recover()); f != nil {
@@ -127,9 +136,9 @@ func (s *search) fetchManifest(ctx context.Context, r *referrer, where string, r
 		return unknown(where, f)
 	}
 	all := doc.candidates(where)
-	if engine.Digest(doc.Subject) != s.digest {
+	if doc.Subject.digest != s.digest {
 		for _, c := range all {
-			c.Fault = fmt.Errorf("its manifest is not about the image, but about %.80q", doc.Subject)
+			c.Fault = fmt.Errorf("its manifest is not about the image, but about %.80q", doc.Subject.digest)
 		}
 	}
 	return all
