@@ -44,7 +44,7 @@ func (p *policyTranslator) authorities() []mapping {
 		p.fail("spec.authorities", "there are more than %d authorities, and a policy has no more here", maxAuthorities)
 	}
 	p.closed = !slices.ContainsFunc(out, func(m mapping) bool {
-		return m[1].name != "static" || m[1].value.(mapping)[0].value != "fail"
+		return len(m) < 2 || m[1].name != "static" || m[1].value.(mapping)[0].value != "fail"
 	})
 	if len(out) == 0 {
 		if len(p.Spec.Authorities) > 0 {
@@ -225,6 +225,8 @@ func address(text, host string) bool {
 	return err == nil && u.Host == host
 }
 
+const maxRepository = 255 // bytes
+
 var repositoryName = regexp.MustCompile(`^[a-zA-Z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)+$`)
 
 // source translates where signatures are looked for.
@@ -259,49 +261,72 @@ func (a *authorityTranslator) repository(field, name string) string {
 	case !registryLike(first):
 		full = dockerHub + "/" + name
 	}
-	if !repositoryName.MatchString(full) {
+	if !repositoryName.MatchString(full) || len(full) > maxRepository {
 		a.fail(field+".oci", "%q is not the name of a repository", name)
 	}
 	return full
 }
 
-// predicates are the names that predicate types have for cosign, and what they are written as: those that sluice knows too
-// stay, others become the URI.
-var predicates = map[string]string{
-	"custom":           "custom",
-	"slsaprovenance":   "slsaprovenance",
-	"slsaprovenance02": "https://slsa.dev/provenance/v0.2",
-	"slsaprovenance1":  "slsaprovenance1",
-	"spdx":             "https://spdx.dev/Document",
-	"spdxjson":         "spdxjson",
-	"cyclonedx":        "cyclonedx",
-	"link":             "link",
-	"vuln":             "vuln",
-	"openvex":          "https://openvex.dev/ns",
+// predicates are the names that cosign has for predicate types. They mean the same here.
+func predicates() map[string]string {
+	return map[string]string{
+		"custom":           "https://cosign.sigstore.dev/attestation/v1",
+		"slsaprovenance":   "https://slsa.dev/provenance/v0.2",
+		"slsaprovenance02": "https://slsa.dev/provenance/v0.2",
+		"slsaprovenance1":  "https://slsa.dev/provenance/v1",
+		"spdx":             "https://spdx.dev/Document",
+		"spdxjson":         "https://spdx.dev/Document",
+		"cyclonedx":        "https://cyclonedx.org/bom",
+		"link":             "https://in-toto.io/Link/v1",
+		"vuln":             "https://cosign.sigstore.dev/attestation/vuln/v1",
+		"openvex":          "https://openvex.dev/ns",
+	}
 }
 
+// Bounds of attestations, which whoever loads a policy enforces too.
+const (
+	maxAttestations  = 16
+	maxPredicateType = 512 // bytes
+)
+
+// signaturePredicate is the type of the statement that makes a bundle a signature, which is nothing to be asked for here.
+const signaturePredicate = "https://sigstore.dev/cosign/sign/v1"
+
 func (a *authorityTranslator) attestations() (out []mapping) {
-	taken := map[string]bool{}
+	taken, asked := map[string]bool{}, map[string]bool{}
 	for i, w := range a.Attestations {
 		field := fmt.Sprintf("%s.attestations[%d]", a.field, i)
 		if w.Name == "" {
 			a.fail(field+".name", "the attestation has no name")
 		}
-		predicate, ok := predicates[w.PredicateType]
-		if !ok {
-			predicate = w.PredicateType
-			if _, err := url.ParseRequestURI(predicate); err != nil {
-				a.fail(field+".predicateType", "%q is neither a predicate type that cosign names nor a URI", predicate)
+		uri, named := predicates()[w.PredicateType]
+		if !named {
+			uri = w.PredicateType
+			u, err := url.Parse(uri)
+			if err != nil || !u.IsAbs() || u.Host == "" && u.Opaque == "" || strings.ContainsAny(uri, " *") || len(uri) > maxPredicateType {
+				a.fail(field+".predicateType", "%q is neither a predicate type that cosign names nor a URI", uri)
 			}
-		}
-		name := unique(label(w.Name, "attestation"), taken)
-		if name != w.Name && w.Name != "" {
-			a.note(field+".name", false, "%q is written as %q", printable(w.Name), name)
 		}
 		if w.Policy != nil {
 			a.cue(field+".policy", w.Policy, "; an expression can often say the same")
 		}
-		out = append(out, mapping{{"name", name}, {"predicateType", predicate}})
+		switch {
+		case uri == signaturePredicate:
+			a.remark(field, len(a.Attestations) > 1, "left out; a statement of this type is a signature, which is asked for if no attestation is")
+			continue
+		case asked[uri]:
+			a.note(field, false, "left out; without a policy it asks for what another one of this type asks for already")
+			continue
+		}
+		asked[uri] = true
+		name := unique(label(w.Name, "attestation"), taken)
+		if name != w.Name && w.Name != "" {
+			a.note(field+".name", false, "%q is written as %q", printable(w.Name), name)
+		}
+		out = append(out, mapping{{"name", name}, {"predicateType", w.PredicateType}})
+	}
+	if len(out) > maxAttestations {
+		a.fail(a.field+".attestations", "there are more than %d attestations, and an authority has no more here", maxAttestations)
 	}
 	return out
 }

@@ -100,14 +100,21 @@ func Translate(docs []*strictyaml.Document) (*Translation, error) {
 			t.note(r, "", false, "no policy refers to this root, so it is left out")
 		}
 	}
-	if len(t.errs) > 0 {
-		return nil, errors.Join(t.errs...)
-	}
 	files := map[string]int{}
 	for i, doc := range docs {
 		if name := fileOf(doc); files[name] == 0 {
 			files[name] = i + 1
 		}
+	}
+	if len(t.errs) > 0 {
+		slices.SortStableFunc(t.errs, func(a, b error) int {
+			var x, y *strictyaml.Error
+			if !errors.As(a, &x) || !errors.As(b, &y) {
+				return 0
+			}
+			return cmp.Or(cmp.Compare(files[x.File], files[y.File]), cmp.Compare(x.Line, y.Line), cmp.Compare(x.Column, y.Column))
+		})
+		return nil, errors.Join(t.errs...)
 	}
 	slices.SortStableFunc(t.out.Notes, func(a, b Note) int {
 		return cmp.Or(cmp.Compare(files[a.File], files[b.File]), cmp.Compare(a.Line, b.Line))

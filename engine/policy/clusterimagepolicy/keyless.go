@@ -2,6 +2,7 @@ package clusterimagepolicy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -28,27 +29,41 @@ func (a *authorityTranslator) keyless() (body mapping, left string) {
 	switch {
 	case useTimestamps:
 		a.logIgnored()
-		root, left := a.oneRoot(asked{certificates: &w.TrustRootRef, timestamps: &tsa, ignoreSCT: w.InsecureIgnoreSCT})
-		if left != "" {
-			return nil, left
-		}
-		return mapping{
-			{"keyless", keylessMapping(identities, root, w.InsecureIgnoreSCT)},
-			{"ctlog", mapping{{"required", false}}},
-			{"rfc3161timestamp", mapping{{"threshold", 1}}},
-		}, ""
-	case !useLog:
-		return a.valid(identities)
+		return a.certified(identities, asked{certificates: &w.TrustRootRef, timestamps: &tsa, ignoreSCT: w.InsecureIgnoreSCT})
+	case useLog:
+		return a.certified(identities, asked{certificates: &w.TrustRootRef, logs: &log, ignoreSCT: w.InsecureIgnoreSCT})
 	}
-	root, left := a.oneRoot(asked{certificates: &w.TrustRootRef, logs: &log, ignoreSCT: w.InsecureIgnoreSCT})
+	return a.valid(identities)
+}
+
+// certified writes a keyless authority with what is asked for, of one root if that can be, or else each of its own.
+func (a *authorityTranslator) certified(identities []mapping, want asked) (body mapping, left string) {
+	var log, timestamp mapping
+	if want.timestamps != nil {
+		log, timestamp = mapping{{"required", false}}, mapping{{"threshold", 1}}
+	}
+	base, rest := want, []asked{}
+	if a.mixed(want) {
+		base = asked{certificates: want.certificates, ignoreSCT: want.ignoreSCT}
+		rest = []asked{{logs: want.logs}, {timestamps: want.timestamps}}
+	}
+	root, left := a.oneRoot(base)
+	for _, part := range rest {
+		if left != "" || part.logs == nil && part.timestamps == nil {
+			continue
+		}
+		var other mapping
+		if other, left = a.oneRoot(part); part.logs != nil {
+			log = mapping{{"required", true}, {"trustedRoot", other}}
+		} else {
+			timestamp = timestamp.with("trustedRoot", other)
+		}
+	}
 	if left != "" {
 		return nil, left
 	}
-	return mapping{{"keyless", keylessMapping(identities, root, w.InsecureIgnoreSCT)}}, ""
-}
-
-func keylessMapping(identities []mapping, root mapping, ignoreSCT bool) mapping {
-	return mapping{{"identities", identities}, {"trustedRoot", root}}.with("insecureIgnoreSCT", ignoreSCT)
+	keyless := mapping{{"identities", identities}, {"trustedRoot", root}}.with("insecureIgnoreSCT", want.ignoreSCT)
+	return mapping{{"keyless", keyless}}.with("ctlog", log).with("rfc3161timestamp", timestamp), ""
 }
 
 // log tells whether an entry in a log is asked for where timestamps are not, and by which root's keys.
@@ -84,19 +99,19 @@ func (a *authorityTranslator) valid(identities []mapping) (body mapping, left st
 		if !w.InsecureIgnoreSCT {
 			a.remark(field, true, "no log is looked at, there as here, and certificates without a log are not asked for the SCTs that policy-controller asks for")
 		}
-		var roots strings.Builder
-		for _, ca := range pieces.authorities {
-			roots.WriteString(ca[0].value.(mapping)[0].value.(string))
+		var roots []string
+		for _, chain := range pieces.chains {
+			for _, certificate := range chain {
+				if !slices.Contains(roots, certificate) {
+					roots = append(roots, certificate)
+				}
+			}
 		}
-		return mapping{{"certificate", mapping{{"roots", mapping{{"data", roots.String()}}}, {"identities", identities}}}}, ""
-	}
-	root, left := a.oneRoot(asked{certificates: &w.TrustRootRef, logs: &w.TrustRootRef, ignoreSCT: w.InsecureIgnoreSCT})
-	if left != "" {
-		return nil, left
+		return mapping{{"certificate", mapping{{"roots", mapping{{"data", strings.Join(roots, "")}}}, {"identities", identities}}}}, ""
 	}
 	a.remark(field, true, "policy-controller looks at no log and asks that the certificate be valid at that moment; "+
 		"here the entry in a log is asked for, and the certificate may have expired since")
-	return mapping{{"keyless", keylessMapping(identities, root, w.InsecureIgnoreSCT)}}, ""
+	return a.certified(identities, asked{certificates: &w.TrustRootRef, logs: &w.TrustRootRef, ignoreSCT: w.InsecureIgnoreSCT})
 }
 
 // asked is what is asked of roots, each by the name of the root: "" is the public one, nil means that it is not asked for.
@@ -105,106 +120,105 @@ type asked struct {
 	ignoreSCT                      bool
 }
 
-// oneRoot makes one trusted root of all that is asked for, or says why that can't be.
-func (a *authorityTranslator) oneRoot(want asked) (root mapping, left string) {
-	var names []string
+// names returns the names of the roots that are asked for.
+func (want asked) names() (names []string) {
 	for _, name := range []*string{want.certificates, want.logs, want.timestamps} {
 		if name != nil {
 			names = append(names, *name)
 		}
 	}
-	same := true
+	return names
+}
+
+// mixed tells whether what is asked for is of several roots that are not all made of pieces.
+func (a *authorityTranslator) mixed(want asked) bool {
+	names := want.names()
+	if !slices.ContainsFunc(names, func(name string) bool { return name != names[0] }) {
+		return false
+	}
+	return slices.ContainsFunc(names, func(name string) bool { return a.roots[name] == nil || a.roots[name].keys == nil })
+}
+
+// oneRoot makes one trusted root of all that is asked for, or says why there is none. What is asked for is not mixed.
+func (a *authorityTranslator) oneRoot(want asked) (root mapping, left string) {
 	found := map[string]*trustRoot{}
-	for _, name := range names {
-		same = same && name == names[0]
+	for _, name := range want.names() {
 		if name == "" {
-			continue
+			return publicGood(), ""
 		}
 		root, left := a.root(name)
 		if left != "" {
 			return nil, left
 		}
-		found[name] = root
-	}
-	if first := found[names[0]]; same && names[0] == "" {
-		return publicGood(), ""
-	} else if same && first.keys == nil {
-		return first.whole, ""
-	}
-	for _, name := range names {
-		if found[name] == nil || found[name].keys == nil {
-			return nil, fmt.Sprintf("what it asks for is of different roots (%s), and they are made one only if all are sigstoreKeys", strings.Join(quoted(names), ", "))
+		if what := root.lacks(want); what != "" {
+			return nil, fmt.Sprintf("the TrustRoot %q has no %s", printable(name), what)
 		}
+		if root.keys == nil {
+			return root.whole, ""
+		}
+		found[name] = root
 	}
 	if want.certificates != nil {
 		k := found[*want.certificates].keys
-		switch {
-		case len(k.authorities) == 0:
-			return nil, fmt.Sprintf("the TrustRoot %q has no certificateAuthorities", *want.certificates)
-		case len(k.ctlogs) == 0 && !want.ignoreSCT:
-			return nil, fmt.Sprintf("the TrustRoot %q has no ctLogs, so no certificate has the SCT that is asked for", *want.certificates)
-		}
 		root = root.with("certificateAuthorities", k.authorities)
 		if !want.ignoreSCT {
 			root = root.with("ctLogs", k.ctlogs)
 		}
 	}
 	if want.logs != nil {
-		k := found[*want.logs].keys
-		if len(k.tlogs) == 0 {
-			return nil, fmt.Sprintf("the TrustRoot %q has no tLogs", *want.logs)
-		}
-		root = root.with("tLogs", k.tlogs)
+		root = root.with("tLogs", found[*want.logs].keys.tlogs)
 	}
 	if want.timestamps != nil {
-		k := found[*want.timestamps].keys
-		if len(k.timestamps) == 0 {
-			return nil, fmt.Sprintf("the TrustRoot %q has no timestampAuthorities", *want.timestamps)
-		}
-		root = root.with("timestampAuthorities", k.timestamps)
+		root = root.with("timestampAuthorities", found[*want.timestamps].keys.timestamps)
 	}
 	return root, ""
 }
 
-func quoted(names []string) []string {
-	out := make([]string, len(names))
-	for i, name := range names {
-		out[i] = fmt.Sprintf("%q", printable(name))
-		if name == "" {
-			out[i] = "the public one"
-		}
-	}
-	return out
-}
+// anybody and somebody match every issuer, and every subject.
+const (
+	anybody  = "^.*$"
+	somebody = "^.+$"
+)
 
-// anybody matches every issuer, or every subject.
-const anybody = "^.*$"
+// Bounds of an authority's identities, which whoever loads a policy enforces too.
+const (
+	maxIdentities = 64
+	maxIdentity   = 1024 // bytes of a rule
+)
 
 // identities translates who may have signed.
 func (a *authorityTranslator) identities() (out []mapping, left string) {
-	left = "it names no identities, so whoever gets a certificate of that authority could sign"
+	left = "it names no identity that can be kept, so whoever gets a certificate of that authority could sign"
+	seen := map[string]bool{}
 	for i, w := range a.Keyless.Identities {
 		field := fmt.Sprintf("%s.keyless.identities[%d]", a.field, i)
 		if w.Issuer != "" && w.IssuerRegExp != "" || w.Subject != "" && w.SubjectRegExp != "" {
 			a.fail(field, "an identity has issuer or issuerRegExp, and subject or subjectRegExp")
 			return nil, ""
 		}
-		m := mapping{}.with("issuer", w.Issuer)
-		m = m.with("issuerRegExp", a.pattern(field+".issuerRegExp", w.IssuerRegExp, "issuer"))
-		m = m.with("subject", w.Subject)
-		m = m.with("subjectRegExp", a.pattern(field+".subjectRegExp", w.SubjectRegExp, "subject"))
-		switch noIssuer, noSubject := w.Issuer == "" && w.IssuerRegExp == "", w.Subject == "" && w.SubjectRegExp == ""; {
-		case noIssuer && noSubject:
+		if w.Issuer+w.IssuerRegExp == "" || w.Subject+w.SubjectRegExp == "" {
+			what := pick(w.Issuer+w.IssuerRegExp == "", "issuer", "subject")
+			a.remark(field, false, "an absent %s is any %s, and is written so; name it", what, what)
+		}
+		issuer, anyIssuer := a.rule(field, "issuer", w.Issuer, w.IssuerRegExp)
+		subject, anySubject := a.rule(field, "subject", w.Subject, w.SubjectRegExp)
+		m := mapping{issuer, subject}
+		text := fmt.Sprint(m)
+		switch {
+		case anyIssuer && anySubject:
 			a.remark(field, false, "left out; it says nothing, so whoever gets a certificate could sign")
 			continue
-		case noIssuer:
-			a.remark(field, false, "an absent issuer is any issuer, and is written so; name it")
-			m = append(mapping{{"issuerRegExp", anybody}}, m...)
-		case noSubject:
-			a.remark(field, false, "an absent subject is any subject, and is written so; name it")
-			m = append(m, entry{"subjectRegExp", anybody})
+		case exactPattern(w.Issuer) || exactPattern(w.Subject):
+			a.remark(field, false, "left out; issuer and subject are compared as they stand, so nobody has such a name")
+			continue
+		case seen[text]:
+			continue
 		}
+		seen[text] = true
 		out = append(out, m)
+	}
+	if len(out) > maxIdentities {
+		a.fail(a.field+".keyless.identities", "there are more than %d identities, and an authority has no more here", maxIdentities)
 	}
 	if len(out) > 0 {
 		left = ""
@@ -212,15 +226,30 @@ func (a *authorityTranslator) identities() (out []mapping, left string) {
 	return out, left
 }
 
-// pattern translates a regular expression, which policy-controller searches for rather than matches.
-func (a *authorityTranslator) pattern(field, expr, what string) string {
-	if expr == "" {
-		return ""
+// exactPattern tells whether a text that is compared as it stands was meant for a pattern.
+func exactPattern(text string) bool {
+	return strings.Contains(text, "*") || strings.HasPrefix(text, "^") || strings.HasSuffix(text, "$")
+}
+
+// rule translates what an issuer or a subject must be, and tells whether it may be anything.
+func (a *authorityTranslator) rule(field, what, exact, expr string) (e entry, anything bool) {
+	if len(exact) > maxIdentity || len(expr) > maxIdentity {
+		a.fail(field, "the %s is longer than %d bytes", what, maxIdentity)
+		return entry{}, false
 	}
+	switch {
+	case exact != "":
+		return entry{what, exact}, false
+	case expr == "":
+		return entry{what + "RegExp", anybody}, true
+	}
+	field += "." + what + "RegExp"
 	anchored, openStart, openEnd, err := anchor(expr)
 	switch {
 	case err != nil:
 		a.fail(field, "not a regular expression that can be kept: %v", err)
+	case anchored == anybody || anchored == somebody:
+		return entry{what + "RegExp", anchored}, true
 	case openStart:
 		a.remark(field, false, "policy-controller searches for it anywhere in the %s, so look-alikes pass; kept so, as %s; anchor it", what, anchored)
 	case openEnd:
@@ -228,5 +257,5 @@ func (a *authorityTranslator) pattern(field, expr, what string) string {
 	case anchored != expr:
 		a.note(field, false, "written as %s, which means the same", anchored)
 	}
-	return anchored
+	return entry{what + "RegExp", anchored}, false
 }

@@ -11,6 +11,8 @@ import (
 
 const dockerHub = "index.docker.io"
 
+const maxGlob = 400 // bytes; what is written out in full has some more, and whoever loads it takes 512
+
 // image is what becomes of a glob for images.
 type image struct {
 	glob   string // empty if nothing can match it
@@ -21,11 +23,16 @@ type image struct {
 var (
 	globBytes = regexp.MustCompile(`^[a-zA-Z0-9_:/*.-]+$`) // what policy-controller accepts
 	manyStars = regexp.MustCompile(`\*{3,}`)
+	portStars = regexp.MustCompile(`^([a-zA-Z0-9.*-]+)(:[0-9]*)(\*\*[^/]*)$`)
+	digits    = regexp.MustCompile(`^[0-9]+$`)
 )
 
 // imageOf translates a glob. policy-controller compares it with the full name of the image together with its digest, so
 // that * and ** at the end stand for the digest too; here it is compared with registry and repository alone.
 func imageOf(glob string) (image, error) {
+	if len(glob) > maxGlob {
+		return image{}, fmt.Errorf("a glob is at most %d bytes", maxGlob)
+	}
 	g, digest, pinned := strings.Cut(glob, "@")
 	if !globBytes.MatchString(g) || pinned && !regexp.MustCompile(`^[a-z0-9:*]*$`).MatchString(digest) {
 		return image{}, fmt.Errorf("%q is not a glob for images", glob)
@@ -40,19 +47,23 @@ func imageOf(glob string) (image, error) {
 	if pinned {
 		out.note, out.weaker = "the digest is left out, so the policy is for every digest of these images", strings.Trim(digest, "*") != ""
 	}
-	slash := strings.LastIndexByte(out.glob, '/')
-	if colon := strings.LastIndexByte(out.glob, ':'); colon > slash && slash >= 0 || slash < 0 && colon >= 0 && !registryLike(out.glob[:colon]) {
+	if m := portStars.FindStringSubmatch(out.glob); m != nil && (strings.ContainsAny(m[1], ".*") || m[1] == "localhost") {
+		out.glob = m[1] + m[2] + "*/" + m[3] // this ** stands for the rest of a port, and for what follows
+	}
+	if colon := tagAt(out.glob); colon >= 0 {
 		if tag := out.glob[colon+1:]; !pinned {
 			out.note, out.weaker = "the tag is left out, so the policy is for every tag of these images", strings.Trim(tag, "*") != ""
 		}
-		out.glob = out.glob[:colon]
+		if out.glob = out.glob[:colon]; tagAt(out.glob) >= 0 {
+			return image{note: "left out; no image has such a name, so it matches none"}, nil
+		}
 	}
 	first, rest, qualified := strings.Cut(out.glob, "/")
 	open := strings.Contains(first, "**") // may stand for the registry and more
 	host, path := first, rest
 	switch {
 	case open:
-		host, path = "", out.glob
+		host = ""
 	case !qualified && registryLike(first), out.glob == "":
 		return image{note: "left out; it names a registry and no image, so it matches none"}, nil
 	case !qualified:
@@ -63,11 +74,23 @@ func imageOf(glob string) (image, error) {
 		host, path = dockerHub, out.glob
 	}
 	if strings.HasPrefix(out.glob, "/") || strings.HasSuffix(out.glob, "/") || strings.Contains(out.glob, "//") ||
-		strings.ContainsAny(host, "_") || strings.ContainsFunc(path, func(r rune) bool { return unicode.IsUpper(r) }) ||
-		!open && strings.Contains(path, ":") {
+		strings.ContainsAny(host, "_") || strings.ContainsFunc(path, unicode.IsUpper) || open && strings.ContainsFunc(first, unicode.IsUpper) ||
+		strings.Contains(path, ":") {
 		return image{note: "left out; no image has such a name, so it matches none"}, nil
 	}
 	return out, nil
+}
+
+// tagAt returns where the tag of a glob begins, or -1. A colon before a port is none.
+func tagAt(glob string) int {
+	colon, slash := strings.LastIndexByte(glob, ':'), strings.LastIndexByte(glob, '/')
+	if colon < 0 || colon < slash {
+		return -1
+	}
+	if host := glob[:colon]; slash < 0 && (strings.Contains(host, ".") || host == "localhost") && digits.MatchString(glob[colon+1:]) {
+		return -1
+	}
+	return colon
 }
 
 // registryLike tells whether the first part of an image's name is a registry.
@@ -93,6 +116,12 @@ func anchor(expr string) (anchored string, openStart, openEnd bool, err error) {
 	if _, err := syntax.Parse(expr, syntax.Perl); err != nil {
 		return "", false, false, err
 	}
+	switch expr { // what says nothing is written as it is recognised
+	case "^", "$", ".*", "^.*", ".*$", anybody, "(.*)", "^(.*)$":
+		return anybody, false, false, nil
+	case ".+", "^.+", ".+$", somebody, "(.+)", "^(.+)$":
+		return somebody, false, false, nil
+	}
 	alternatives := split(expr)
 	start, end := true, true
 	for _, a := range alternatives {
@@ -109,7 +138,7 @@ func anchor(expr string) (anchored string, openStart, openEnd bool, err error) {
 		body = pick(start, "^", "^.*") + body + pick(end, "$", ".*$")
 	default:
 		if !start {
-			body = pick(strings.HasPrefix(expr, ".*") && !strings.HasPrefix(expr, ".*?"), "^", "^.*") + body
+			body = pick(beginsOpen(expr), "^", "^.*") + body
 		} else if !strings.HasPrefix(expr, "^") {
 			body = "^" + body
 		}
@@ -145,16 +174,24 @@ func anchors(expr string) (start, end bool) {
 	return parts[0].Op == syntax.OpBeginText, parts[len(parts)-1].Op == syntax.OpEndText
 }
 
-// endsOpen tells whether an expression ends with .* as it is meant by that.
+// beginsOpen and endsOpen tell whether there is .* or .+ at that side of an expression, so that it need not be added.
+func beginsOpen(expr string) bool {
+	return (strings.HasPrefix(expr, ".*") || strings.HasPrefix(expr, ".+")) && open(expr, 0)
+}
+
 func endsOpen(expr string) bool {
+	return (strings.HasSuffix(expr, ".*") || strings.HasSuffix(expr, ".+")) && open(expr, -1)
+}
+
+func open(expr string, side int) bool {
 	re, err := syntax.Parse(expr, syntax.Perl)
-	if err != nil || !strings.HasSuffix(expr, ".*") {
+	if err != nil {
 		return false
 	}
 	if re.Op == syntax.OpConcat {
-		re = re.Sub[len(re.Sub)-1]
+		re = re.Sub[(side+len(re.Sub))%len(re.Sub)]
 	}
-	return re.Op == syntax.OpStar && re.Sub[0].Op == syntax.OpAnyCharNotNL
+	return (re.Op == syntax.OpStar || re.Op == syntax.OpPlus) && re.Sub[0].Op == syntax.OpAnyCharNotNL
 }
 
 // split takes a valid expression apart at the | that are in no group.
