@@ -18,7 +18,7 @@ func newPolicy() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newPolicyValidate(), newPolicySchema())
+	cmd.AddCommand(newPolicyValidate(), newPolicyImport(), newPolicySchema())
 	return cmd
 }
 
