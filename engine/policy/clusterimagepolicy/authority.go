@@ -21,6 +21,9 @@ func (p *policyTranslator) authorities() []mapping {
 	var out []mapping
 	taken := map[string]bool{}
 	for i := range p.Spec.Authorities {
+		if len(out) > maxAuthorities {
+			break
+		}
 		a := &authorityTranslator{policyTranslator: p, authority: &p.Spec.Authorities[i], field: fmt.Sprintf("spec.authorities[%d]", i)}
 		wanted := a.authority.Name
 		if wanted == "" {

@@ -128,6 +128,7 @@ type translator struct {
 	taken   map[string]bool   // the names that image policies have already
 	written map[string]string // where each document of a kind and name was met
 	out     Translation
+	size    int // of the translations, in bytes
 	errs    []error
 }
 

@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+
+	"sluice/engine/policy/strictyaml"
 )
 
 // Bounds of an image policy, which whoever loads one enforces too.
 const (
 	maxAuthorities = 32
-	maxMessage     = 1024 // bytes
+	maxMessage     = 1024                     // bytes
+	maxSize        = 32 * strictyaml.MaxBytes // of all translations
 )
 
 // policyTranslator translates one ClusterImagePolicy.
@@ -84,6 +87,10 @@ func (t *translator) policy(r *resource) {
 		{"metadata", mapping{{"name", name}}},
 		{"spec", spec},
 	}.write(&b, "")
+	if t.size += b.Len(); b.Len() > strictyaml.MaxBytes || t.size > maxSize {
+		p.fail("spec", "the translation is too large, because roots are written out in every authority that refers to them; make fewer refer to them, or write a file with a trusted_root.json")
+		return
+	}
 	t.out.Policies = append(t.out.Policies, Policy{Name: name, Line: line, YAML: []byte(b.String())})
 }
 
