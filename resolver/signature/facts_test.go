@@ -118,6 +118,10 @@ func TestFactsDoNotHideWhatCameLater(t *testing.T) {
 			}
 		}
 		expect(build.authority, engine.ReasonPassed)
+		for range 2 * maxRounds { // tried again and again, before it is signed
+			expect(scan.authority, engine.ReasonIdentityMismatch)
+			time.Sleep(15 * time.Second)
+		}
 		expect(scan.authority, engine.ReasonIdentityMismatch)
 		r.referItem(t, scanned)
 		time.Sleep(downloadTTL + time.Millisecond)
@@ -177,6 +181,41 @@ func TestJoinedSearchWithDifferentIdentities(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Places are looked at side by side, and what is still under way when one suffices is left.
+func TestPlacesSideBySide(t *testing.T) {
+	t.Parallel()
+	k := newKey(t, "P-256")
+	synctest.Test(t, func(t *testing.T) {
+		r := signedRegistry(t, k)
+		r.hold, r.holdList = make(chan struct{}), make(chan struct{})
+		v, err := New(r, small)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, failure := verify(t, v, k)
+			if failure != nil {
+				t.Error(failure)
+			}
+		})
+		synctest.Wait()
+		if m, l := r.manifestTrips.Load(), r.listTrips.Load(); m != 1 || l != 1 {
+			t.Errorf("%d manifests and %d lists are asked for at the same time, want one of each", m, l)
+		}
+		close(r.hold)
+		wg.Wait() // and with it the wait for the list, or the bubble would never end
+		v.facts.Invalidate()
+		v.downloads.Invalidate()
+		_, failure := verify(t, v, k)
+		wantReason(t, failure, engine.ReasonPassed)
+		if m, l := r.manifestTrips.Load(), r.listTrips.Load(); m != 2 || l != 1 {
+			t.Errorf("%d manifests and %d lists asked for, want another manifest alone", m, l)
+		}
+	})
 }
 
 // A place that can't be looked at matters only as long as what is in the others does not suffice.

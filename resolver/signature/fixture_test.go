@@ -2,6 +2,7 @@ package signature
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -187,6 +188,7 @@ type registry struct {
 	err       error
 	listErr   error         // of the list of referrers alone
 	hold      chan struct{} // if not nil, manifests and lists wait for it
+	holdList  chan struct{} // the same, for lists alone
 
 	manifestTrips, listTrips, blobTrips, inFlight, mostInFlight atomic.Int64
 }
@@ -232,10 +234,10 @@ func (r *registry) fail(err error) {
 var errNotFound = &engine.Failure{Reason: engine.ReasonImageNotFound, Public: "no such image"}
 
 // wait waits for hold, and returns the registry's failure if it has one.
-func (r *registry) wait(ctx context.Context) error {
-	if r.hold != nil {
+func (r *registry) wait(ctx context.Context, hold chan struct{}) error {
+	if hold != nil {
 		select {
-		case <-r.hold:
+		case <-hold:
 		case <-ctx.Done():
 			return &engine.Failure{Reason: engine.ReasonTimeout, Public: "too late", Err: ctx.Err()}
 		}
@@ -247,7 +249,7 @@ func (r *registry) wait(ctx context.Context) error {
 
 func (r *registry) Manifest(ctx context.Context, ref engine.Reference) (resolver.Manifest, error) {
 	r.manifestTrips.Add(1)
-	if err := r.wait(ctx); err != nil {
+	if err := r.wait(ctx, r.hold); err != nil {
 		return resolver.Manifest{}, err
 	}
 	r.mu.Lock()
@@ -261,7 +263,7 @@ func (r *registry) Manifest(ctx context.Context, ref engine.Reference) (resolver
 
 func (r *registry) Referrers(ctx context.Context, ref engine.Reference) (resolver.Referrers, error) {
 	r.listTrips.Add(1)
-	if err := r.wait(ctx); err != nil {
+	if err := r.wait(ctx, cmp.Or(r.holdList, r.hold)); err != nil {
 		return resolver.Referrers{}, err
 	}
 	r.mu.Lock()

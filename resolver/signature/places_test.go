@@ -247,6 +247,9 @@ func TestSignatureRepository(t *testing.T) {
 		if how == classic && refusal != nil {
 			t.Errorf("the reference that was signed is the image's, and it is refused: %+v", refusal)
 		}
+		if hint, ok := h.verifier.hints.Get(elsewhere.Repository); !ok || hint != attached.SignatureTag { // the only one that sufficed
+			t.Errorf("%s: hint %v, %v", how, hint, ok)
+		}
 		_, failure = h.verify(t, s.authority)
 		wantReason(t, failure, engine.ReasonSignatureMissing)
 	}
@@ -341,6 +344,13 @@ func TestAttestationsOfAllPlaces(t *testing.T) {
 				t.Errorf("found %v", types)
 			}
 			if refusal := both.Weigh(h.image, found, time.Now()); refusal != nil {
+				t.Error(refusal)
+			}
+
+			// What is known of attestations says nothing about signatures.
+			found, failure = h.verify(t, s.authority)
+			wantReason(t, failure, engine.ReasonPassed)
+			if refusal := s.authority.Weigh(h.image, found, time.Now()); refusal != nil {
 				t.Error(refusal)
 			}
 

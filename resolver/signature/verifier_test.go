@@ -17,6 +17,7 @@ import (
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 
 	"sluice/engine"
+	"sluice/resolver"
 	"sluice/resolver/signature/proof"
 )
 
@@ -76,6 +77,8 @@ func TestOutcomes(t *testing.T) {
 	by := func(k key, p []byte) descriptor { return layerOf(p, sign(t, k.usual, p)) }
 	valid := by(k, mine)
 	junk := by(other, mine)
+	attestation := layerOf(annotated, "")
+	attestation.MediaType = "application/vnd.dsse.envelope.v1+json"
 	otherType := valid
 	otherType.MediaType = "application/vnd.oci.image.layer.v1.tar+gzip"
 
@@ -92,6 +95,7 @@ func TestOutcomes(t *testing.T) {
 		{name: "valid before others", layers: []descriptor{valid, by(k, elsewhere), junk}, want: engine.ReasonPassed},
 		{name: "no layers", want: engine.ReasonSignatureMissing, public: "looked for sha256-"},
 		{name: "layers of other types", layers: []descriptor{otherType}, want: engine.ReasonSignatureMissing},
+		{name: "a lost attestation", layers: []descriptor{attestation}, lost: annotated, want: engine.ReasonSignatureMissing},
 		{name: "another's", layers: []descriptor{junk}, want: engine.ReasonSignatureInvalid, public: "there is one signature, and it is not by this key"},
 		{name: "two of another's", layers: []descriptor{junk, junk}, want: engine.ReasonSignatureInvalid, public: "there are 2 signatures, none of them by this key"},
 		{name: "for another image", layers: []descriptor{by(k, elsewhere)}, want: engine.ReasonClaimMismatch},
@@ -281,6 +285,22 @@ func TestPanicOfAFetcherIsAFailure(t *testing.T) {
 	good := claimFor(t, image.Digest, nil)
 	r.put(manifestOf(t, append(layers, layerOf(good, sign(t, k.usual, good)))...), good)
 	_, failure = outcome(t, panicking{r}, k)
+	wantReason(t, failure, engine.ReasonPassed)
+}
+
+type panickingLists struct{ *registry }
+
+func (p panickingLists) Referrers(context.Context, engine.Reference) (resolver.Referrers, error) {
+	panic("boom")
+}
+
+func TestPanicOfAListIsAFailure(t *testing.T) {
+	t.Parallel()
+	k := newKey(t, "Ed25519")
+	r := newRegistry()
+	_, failure := outcome(t, panickingLists{r}, k)
+	wantReason(t, failure, engine.ReasonInternal)
+	_, failure = outcome(t, panickingLists{signedRegistry(t, k)}, k)
 	wantReason(t, failure, engine.ReasonPassed)
 }
 
