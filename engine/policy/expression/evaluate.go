@@ -1,38 +1,40 @@
 package expression
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/interpreter"
 
 	"sluice/engine"
 )
 
-// CostLimit bounds one evaluation.
-const CostLimit = 2_000_000
-
-// Holds evaluates the condition.
+// Holds evaluates the condition over a statement. An error says that it could not be, because the predicate has not the form
+// that the condition expects, is larger than [MaxBytes], [MaxValues] or [MaxNesting] allow, or because the evaluation
+// costs more than [CostLimit]; the text of the error is for the log. It is safe for concurrent use, and takes well below a
+// second of CPU and 64 MiB, whatever the predicate is.
 func (e *Expression) Holds(s *engine.Statement) (holds bool, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			holds, err = false, fmt.Errorf("the expression cannot be evaluated: %v", v)
 		}
 	}()
-	var predicate any
-	if s.Predicate != nil {
-		if err := json.Unmarshal(s.Predicate, &predicate); err != nil {
-			return false, err
-		}
-	}
-	out, _, err := e.program.Eval(map[string]any{predicateName: predicate, predicateTypeName: s.PredicateType})
+	predicate, err := parse(s.Predicate)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("the predicate: %w", err)
+	}
+	out, _, err := e.program.Eval(map[string]any{predicateName: predicate, predicateTypeName: s.PredicateType, runName: &run{}})
+	if err != nil {
+		var cancelled interpreter.EvalCancelledError
+		if errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded {
+			return false, fmt.Errorf("the expression costs more than %d for this predicate", CostLimit)
+		}
+		return false, fmt.Errorf("the expression cannot be evaluated: %.500w", err)
 	}
 	result, ok := out.(types.Bool)
 	if !ok {
-		return false, errors.New("the expression is neither true nor false")
+		return false, fmt.Errorf("the expression is of type %s, and neither true nor false", out.Type().TypeName())
 	}
 	return bool(result), nil
 }

@@ -1,0 +1,193 @@
+package expression_test
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"sluice/engine"
+	"sluice/engine/policy/expression"
+)
+
+// example is a predicate with a value of every kind.
+const example = `{
+	"int": 1, "double": 1.0, "half": 0.5, "large": 9223372036854775807, "larger": 9223372036854775808, "negative": -3,
+	"text": "abc", "yes": true, "null": null, "time": "2026-11-22T07:31:00Z",
+	"list": [1, 2, 3], "words": ["b", "a", "b"], "object": {"name": "x", "tags": ["p", "q"]}, "empty": {}
+}`
+
+func compile(t testing.TB, text string) *expression.Expression {
+	t.Helper()
+	e, err := expression.Compile(text)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return e
+}
+
+func statement(predicate string) *engine.Statement {
+	return &engine.Statement{PredicateType: "https://example.com/type/v1", Predicate: []byte(predicate)}
+}
+
+func TestHolds(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		`predicateType == "https://example.com/type/v1"`: true,
+		`predicateType.endsWith("/v2")`:                  false,
+		`predicate.object.name == "x"`:                   true,
+		`predicate["object"]["name"] == "y"`:             false,
+		`has(predicate.object) && !has(predicate.nope)`:  true,
+		`predicate.?object == optional.none()`:           false, // no optional types: not compiled
+		`predicate["null"] == null`:                      true,
+		`predicate.yes == true`:                          true,
+		`predicate.yes`:                                  false, // dyn: not compiled
+
+		// Numbers compare by value, and integers stay exact.
+		`predicate.int == 1 && predicate.int == 1.0 && predicate.double == 1`:    true,
+		`predicate.int == predicate.double`:                                      true,
+		`predicate.half > 0 && predicate.half < 1 && predicate.negative < 0.5`:   true,
+		`predicate.large == 9223372036854775807`:                                 true,
+		`predicate.large > 9223372036854775806`:                                  true,
+		`predicate.larger > 9.2e18`:                                              true,
+		`type(predicate.int) == int && type(predicate.double) == double`:         true,
+		`predicate.int + 1 == 2 && predicate.half * 2.0 == 1.0`:                  true,
+		`1 in predicate.list && 1.0 in predicate.list && !(4 in predicate.list)`: true,
+
+		// Lists, maps and the macros over them.
+		`predicate.list.all(x, x > 0) && predicate.list.exists(x, x == 2) && predicate.list.exists_one(x, x > 2)`: true,
+		`predicate.list.map(x, x * 2) == [2, 4, 6] && predicate.list.filter(x, x > 1).size() == 2`:                true,
+		`predicate.object.exists(k, k == "tags") && "name" in predicate.object && size(predicate.object) == 2`:    true,
+		`predicate.object == {"tags": ["p", "q"], "name": "x"} && predicate.object != {}`:                         true,
+		`predicate.object.all(k, k in ["name", "tags"]) && predicate.empty.all(k, false)`:                         true,
+		`predicate.list[0] == 1 && predicate.list[2] == 3 && predicate.list + [4] == [1, 2, 3, 4]`:                true,
+
+		// The extensions, those with a guard among them.
+		`predicate.words.distinct() == ["b", "a"] && predicate.words.sort() == ["a", "b", "b"]`:                               true,
+		`predicate.list.sortBy(x, -x) == [3, 2, 1] && predicate.list.slice(1, 2) == [2] && lists.range(2) == [0, 1]`:          true,
+		`sets.contains(predicate.words, ["a"]) && sets.intersects(["c", "b"], predicate.words)`:                               true,
+		`sets.equivalent(predicate.words, ["a", "b"]) && [[1], [2]].flatten() == [1, 2]`:                                      true,
+		`predicate.words.join() == "bab" && predicate.words.join("-") == "b-a-b" && "a,b".split(",") == ["a", "b"]`:           true,
+		`predicate.text.replace("b", "xx") == "axxc" && "aaa".replace("a", "b", 2) == "bba" && "x".replace("", "-") == "-x-"`: true,
+		`predicate.text.indexOf("c") == 2 && "abab".lastIndexOf("a") == 2 && "abab".indexOf("a", 1) == 2`:                     true,
+		`predicate.text.upperAscii() == "ABC" && predicate.text.substring(1) == "bc" && " x ".trim() == "x"`:                  true,
+		`predicate.text.matches("^[a-c]+$") && !matches(predicate.text, "^b") && predicate.text.contains("bc")`:               true,
+		`math.greatest(predicate.list) == 3 && math.least(1, 2) == 1 && math.abs(predicate.negative) == 3`:                    true,
+		`"%s=%d".format([predicate.text, predicate.int]) == "abc=1" && string(predicate.int) == "1"`:                          true,
+		`timestamp(predicate.time) < timestamp("2027-01-01T00:00:00Z") && timestamp(predicate.time).getHours() == 7`:          true,
+		`timestamp(predicate.time) + duration("1h") > timestamp(predicate.time)`:                                              true,
+	} {
+		e, err := expression.Compile(text)
+		if err != nil {
+			if !strings.Contains(text, "optional") && text != "predicate.yes" {
+				t.Errorf("%s: %v", text, err)
+			}
+			continue
+		}
+		if got, err := e.Holds(statement(example)); err != nil || got != want {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+		if e.String() != text {
+			t.Errorf("%s: String is %s", text, e)
+		}
+	}
+}
+
+// TestCompileErrors looks at places and texts.
+func TestCompileErrors(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                         "1:1: the expression is empty",
+		" \n ":                     "1:1: the expression is empty",
+		"predicat.a == 1":          "1:1: undeclared reference to 'predicat'; an expression sees predicate and predicateType",
+		"predicate.a ==\n  b.c":    "2:3: undeclared reference to 'b'; an expression sees predicate and predicateType",
+		"predicate.ä == 1 && x":    "1:11: Syntax error",
+		`"ä" == predicate.a && x`:  "1:23: undeclared reference to 'x'",
+		"1 +":                      "1:4: Syntax error: mismatched input '<EOF>'",
+		"predicate.a == 1 &&\n(":   "2:2: Syntax error: mismatched input '<EOF>'",
+		"predicate":                "1:1: an expression must be true or false, and this one is of type dyn; make a comparison of it, such as … == true",
+		"predicate.a == 1 ? 1 : 2": "1:1: an expression must be true or false, and this one is of type int; make a comparison of it",
+		"predicateType":            "1:1: an expression must be true or false, and this one is of type string; make a comparison of it",
+		"predicateType == 1":       "1:15: found no matching overload for '_==_' applied to '(string, int)'",
+		"predicate.a.nope()":       "1:17: undeclared reference to 'nope'",
+
+		"predicate.a.matches('(')":                                                "1:21: this is no regular expression (RE2): missing closing ): `(`",
+		"predicate.a.matches(predicate.b)":                                        "1:30: the pattern of matches must be written out, as text in quotes",
+		"matches(predicate.a, 'a' + 'b')":                                         "1:26: the pattern of matches must be written out, as text in quotes",
+		"predicate.a.matches('(a{100}){100}')":                                    "1:21: this is no regular expression (RE2): invalid repeat count: `{100}`",
+		"predicate.a.matches('([a-z]{9}b[a-z]{9}b){50}([a-z]{9}b[a-z]{9}b){50}')": "1:21: this regular expression is too large: it has ",
+
+		"timestamp('yesterday') < timestamp(predicate.a)":          "1:11: invalid timestamp argument",
+		"duration('1 hour') < duration(predicate.a)":               "1:10: invalid duration argument",
+		`'%.101f'.format([predicate.a]) == ''`:                     "1:16: could not parse formatting clause",
+		strings.Repeat("(", 200) + "true":                          "1:",
+		"true || " + strings.Repeat("x", 9000):                     "1:1: an expression has at most 8192 bytes; this one has 9008",
+		"lists.range(9000).all(a, lists.range(9000).all(b, true))": "", // costs too much, which its evaluation finds out
+	} {
+		e, err := expression.Compile(text)
+		if want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", text, err)
+			} else if _, err := e.Holds(statement("{}")); err == nil {
+				t.Errorf("%s: evaluated", text)
+			}
+			continue
+		}
+		var at *expression.Error
+		if e != nil || !errors.As(err, &at) || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q:\n%v\n%s", text, err, want)
+			continue
+		}
+		if strings.Contains(at.Message, "\n") || len(at.Message) > 300 {
+			t.Errorf("%q: %s", text, at.Message)
+		}
+	}
+}
+
+// TestHoldsErrors lists what can't be evaluated, which is neither true nor false.
+func TestHoldsErrors(t *testing.T) {
+	t.Parallel()
+	f := func(text, predicate, want string) {
+		t.Helper()
+		holds, err := compile(t, text).Holds(statement(predicate))
+		if holds || err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, %v", text, holds, err)
+		}
+	}
+	f("predicate.nope == 1", example, "no such key: nope")
+	f("!(predicate.nope == 1)", example, "no such key: nope")
+	f("predicate.text > 1", example, "no such overload")
+	f("predicate.list[7] == 1", example, "index out of bounds")
+	f("predicate.int / 0 == 1", example, "division")
+	f("predicate.large + 1 > 0", example, "overflow")
+	f("timestamp(predicate.text) < timestamp('2026-01-01T00:00:00Z')", example, "invalid RFC 3339")
+	f("predicate.words.matches('a')", example, "no such overload")
+	f("predicate.a == 1", "", "no such key")
+	f("predicate.a == 1", "null", "no such key")
+	f("predicate.a == 1", "[]", "")
+	for _, bad := range []string{"{", "{}{}", "{} x", `{"a":1,"a":1}`, `{"a":{"b":[{"c":1,"c":2}]}}`, "[1,]", `{"a"}`, "nul", "\xff", "1e400", "[-1e999]", "]", `"`, "[1 2]"} {
+		f("predicateType != ''", bad, "the predicate: ")
+	}
+	if holds, err := compile(t, "predicateType != ''").Holds(&engine.Statement{PredicateType: "x"}); !holds || err != nil {
+		t.Errorf("no predicate: %v, %v", holds, err)
+	}
+}
+
+// TestConcurrent evaluates one expression from many goroutines, for the race detector.
+func TestConcurrent(t *testing.T) {
+	t.Parallel()
+	e := compile(t, `predicate.object.exists(k, k.matches("^t")) && predicate.list.all(x, x > 0) && predicate.words.join("") != ""`)
+	s := statement(example)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				if holds, err := e.Holds(s); !holds || err != nil {
+					t.Errorf("%v, %v", holds, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
