@@ -49,6 +49,9 @@ func Describe(item *attached.Item) (d Description) {
 	}
 	d.Err = errors.Join(err, d.says(s))
 	d.madeWith(s.certificate)
+	if s.old != nil {
+		s.entries = append(s.entries, s.old.entry)
+	}
 	for _, e := range s.entries {
 		d.LogIndexes = append(d.LogIndexes, e.LogIndex())
 		if at := e.IntegratedTime(); !at.IsZero() {

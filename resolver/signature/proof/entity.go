@@ -10,7 +10,6 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
-	"github.com/sigstore/sigstore/pkg/cryptoutils"
 )
 
 // entity is what sigstore-go verifies: every format comes down to one. Its parts have been parsed once, whereas
@@ -106,23 +105,6 @@ func readCertificate(raw []byte) (*x509.Certificate, error) {
 	return parseCertificate(block.Bytes)
 }
 
-// parseCertificate also lets go of what Go does not know about a critical subject alternative name: sigstore-go reads
-// those of the form OtherName itself, and refuses what neither can.
-func parseCertificate(der []byte) (*x509.Certificate, error) {
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, err
-	}
-	unhandled := c.UnhandledCriticalExtensions[:0]
-	for _, oid := range c.UnhandledCriticalExtensions {
-		if !oid.Equal(cryptoutils.SANOID) {
-			unhandled = append(unhandled, oid)
-		}
-	}
-	c.UnhandledCriticalExtensions = unhandled
-	return c, nil
-}
-
 // readChain reads the certificates that a classic signature brings beside its own: cosign writes those of the way to
 // the root, root and all. Only what may stand between is of use.
 func readChain(raw []byte) ([]*x509.Certificate, error) {
@@ -135,7 +117,7 @@ func readChain(raw []byte) ([]*x509.Certificate, error) {
 		case len(all) == maxIntermediates:
 			return nil, fmt.Errorf("it has more than %d certificates", maxIntermediates)
 		}
-		c, err := x509.ParseCertificate(block.Bytes)
+		c, err := parseCertificate(block.Bytes)
 		if err != nil {
 			return nil, err
 		}

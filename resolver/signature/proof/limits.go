@@ -32,8 +32,22 @@ const (
 	// maxSignatures is how many signatures an envelope may have.
 	maxSignatures = 16
 
+	// maxEntries and maxTimestamps are how many log entries and timestamps a signature may have, each of which costs up
+	// to a millisecond; there are one or two of them. maxTimestamp bounds one, in bytes: those with two certificates
+	// have about 3,000.
+	maxEntries    = 4
+	maxTimestamps = 4
+	maxTimestamp  = 32 << 10
+
+	// maxRSA and maxExponent bound RSA keys that a signature brings, in bits: cosign's own are no larger.
+	maxRSA      = 4096
+	maxExponent = 65537
+
 	// maxIntermediates is how many certificates a signature may bring beside its own.
 	maxIntermediates = 8
+
+	// maxText is how much of a refusal is told, in bytes: what others say of proofs that don't fit goes on for long.
+	maxText = 1 << 10
 
 	// maxSignature bounds one signature, in bytes. That of RSA with 4096 bits has 512.
 	maxSignature = 3 << 10

@@ -85,6 +85,9 @@ func (s *signed) readLogEntry(item *attached.Item) error {
 	if err != nil {
 		return err
 	}
+	if err := checkEntries([]*protorekor.TransparencyLogEntry{tle}); err != nil {
+		return err
+	}
 	entry, err := tlog.ParseTransparencyLogEntry(tle)
 	if err != nil {
 		return err

@@ -25,7 +25,6 @@ type Judge struct {
 	trust *engine.Trust
 	keys  []*key
 	roots []*trustroot.Root
-	names []string // of the roots, for people
 
 	// options are what sigstore-go is asked to see to, in the order that they are tried: any will do.
 	options [][]verify.VerifierOption
@@ -61,7 +60,7 @@ func New(t *engine.Trust) (_ *Judge, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("proof: root %s: %w", r.Name, err)
 		}
-		j.roots, j.names = append(j.roots, parsed), append(j.names, r.Name)
+		j.roots = append(j.roots, parsed)
 	}
 	for _, o := range j.options {
 		if _, err := verify.NewVerifier(&root.BaseTrustedMaterial{}, o...); err != nil {

@@ -128,6 +128,9 @@ func (j *Judge) readAnnotations(s *signed, item *attached.Item) (err error) {
 			return fmt.Errorf("its timestamp: %w", err)
 		}
 		s.timestamps = [][]byte{timestamp}
+		if err := checkTimestamps(s.timestamps); err != nil {
+			return fmt.Errorf("its timestamp: %w", err)
+		}
 	}
 	return nil
 }
@@ -147,6 +150,9 @@ func (j *Judge) readBundle(raw []byte) (*signed, error) {
 		}
 		if !j.asksTime() {
 			m.TimestampVerificationData = nil
+		}
+		if err := checkEntries(m.TlogEntries); err != nil {
+			return nil, fmt.Errorf("its log entry: %w", err)
 		}
 	}
 	b, err := bundle.NewBundle(&pb, j.bundleOptions(&pb)...)
@@ -176,7 +182,10 @@ func (j *Judge) readBundle(raw []byte) (*signed, error) {
 	if s.entries, err = b.TlogEntries(); err != nil {
 		return nil, fmt.Errorf("its log entry: %w", err)
 	}
-	if s.timestamps, err = b.Timestamps(); err != nil {
+	if s.timestamps, err = b.Timestamps(); err == nil {
+		err = checkTimestamps(s.timestamps)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("its timestamp: %w", err)
 	}
 	return s, nil
@@ -210,7 +219,7 @@ func (j *Judge) readMaterial(s *signed, m *protobundle.VerificationMaterial) (er
 	}
 	var others []*x509.Certificate
 	for _, c := range chain[1:] {
-		other, err := x509.ParseCertificate(c.GetRawBytes())
+		other, err := parseCertificate(c.GetRawBytes())
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package proof
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"sluice/engine"
 )
@@ -19,8 +20,17 @@ type Refusal struct {
 	Panicked bool  // a parser panicked, and was recovered from
 }
 
-// Error returns the text for the log.
-func (r *Refusal) Error() string { return r.Err.Error() }
+// Error returns the text for the log: one line of at most maxText bytes, but for a panic's, which has a stack.
+func (r *Refusal) Error() string {
+	if r.Panicked {
+		return r.Err.Error()
+	}
+	line := strings.Join(strings.Fields(r.Err.Error()), " ")
+	if len(line) > maxText {
+		line = strings.ToValidUTF8(line[:maxText], "") + "…"
+	}
+	return line
+}
 
 // Unwrap returns the cause.
 func (r *Refusal) Unwrap() error { return r.Err }

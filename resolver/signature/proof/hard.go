@@ -1,0 +1,149 @@
+package proof
+
+import (
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/digitorus/pkcs7"
+	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
+)
+
+// Whoever makes a signature brings keys: in its certificate and those beside it, in log entries, and in timestamps. The
+// parsers below verify with them before anything is known of them, and crypto/rsa takes seconds of processor time for
+// one verification with a key of 128 Kibit. Such keys are found here first, and refused.
+
+// tooHard tells why a key that a signature brings is not used: nil if it is.
+func tooHard(public any) error {
+	if k, ok := public.(*rsa.PublicKey); ok && (k.N.BitLen() > maxRSA || k.E > maxExponent) {
+		return fmt.Errorf("an RSA key of %d bits with the exponent %d, where at most %d and %d are used", k.N.BitLen(), k.E, maxRSA, maxExponent)
+	}
+	return nil
+}
+
+// parseCertificate reads a certificate that a signature brings. It lets go of what Go does not know about a critical
+// subject alternative name: sigstore-go reads those of the form OtherName itself, and refuses what neither can.
+func parseCertificate(der []byte) (*x509.Certificate, error) {
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	if err := tooHard(c.PublicKey); err != nil {
+		return nil, err
+	}
+	c.UnhandledCriticalExtensions = slices.DeleteFunc(c.UnhandledCriticalExtensions, oidSubjectAltName.Equal)
+	return c, nil
+}
+
+var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17} // RFC 5280, section 4.2.1.6
+
+// entryKinds are the kinds of log entries that signatures of images have, of all that Rekor has parsers for.
+var entryKinds = []string{"hashedrekord", "dsse", "intoto"}
+
+// checkEntries refuses log entries that are too many or too large, of other kinds, or with a key that is too hard.
+func checkEntries(entries []*protorekor.TransparencyLogEntry) error {
+	if len(entries) > maxEntries {
+		return fmt.Errorf("there are %d, of which %d are looked at", len(entries), maxEntries)
+	}
+	for _, e := range entries {
+		kind, _, err := readKind(e.GetCanonicalizedBody())
+		switch {
+		case err != nil:
+			return fmt.Errorf("its body: %w", err)
+		case !slices.Contains(entryKinds, kind):
+			return fmt.Errorf("it is of the kind %.32q", kind)
+		}
+		w := walker{e.GetCanonicalizedBody()}
+		if err := w.texts(checkKeys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// texts calls see with every string in the next value.
+func (w *walker) texts(see func(string) error) error {
+	switch w.peek() {
+	case '{':
+		return w.object(func(string) error { return w.texts(see) })
+	case '[':
+		return w.array(func(int) error { return w.texts(see) })
+	case '"':
+		s, err := w.text()
+		if err != nil {
+			return err
+		}
+		return see(s)
+	}
+	w.value()
+	return nil
+}
+
+// checkKeys refuses a text that has a key which is too hard, however often it is wrapped in base64.
+func checkKeys(s string) error {
+	for raw, layers := []byte(s), 0; layers < 4; layers++ {
+		for rest := raw; len(rest) > 0; {
+			var block *pem.Block
+			if block, rest = pem.Decode(rest); block == nil {
+				break
+			}
+			if err := checkKey(block); err != nil {
+				return err
+			}
+		}
+		decoded, err := base64.StdEncoding.DecodeString(string(raw))
+		if err != nil || len(decoded) == 0 {
+			return nil // that was the innermost layer
+		}
+		raw = decoded
+	}
+	return errors.New("base64 of base64 of base64")
+}
+
+// checkKey refuses what is a key or certificate that is too hard. What is neither is for others to refuse.
+func checkKey(block *pem.Block) error {
+	if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+		return tooHard(c.PublicKey)
+	}
+	if k, err := x509.ParsePKIXPublicKey(block.Bytes); err == nil {
+		return tooHard(k)
+	}
+	if k, err := x509.ParsePKCS1PublicKey(block.Bytes); err == nil {
+		return tooHard(k)
+	}
+	return nil
+}
+
+// checkTimestamps refuses timestamps that are too many or too large, or with a key that is too hard.
+func checkTimestamps(timestamps [][]byte) error {
+	if len(timestamps) > maxTimestamps {
+		return fmt.Errorf("there are %d, of which %d are looked at", len(timestamps), maxTimestamps)
+	}
+	for _, raw := range timestamps {
+		if len(raw) > maxTimestamp {
+			return fmt.Errorf("it has more than %d bytes", maxTimestamp)
+		}
+		var response struct { // TimeStampResp (RFC 3161, section 2.4.2)
+			Status asn1.RawValue
+			Token  asn1.RawValue `asn1:"optional"`
+		}
+		if rest, err := asn1.Unmarshal(raw, &response); err != nil || len(rest) > 0 {
+			return errors.Join(err, errors.New("it is no response of a timestamp authority"))
+		}
+		token, err := pkcs7.Parse(response.Token.FullBytes)
+		if err != nil {
+			return err
+		}
+		for _, c := range token.Certificates {
+			if err := tooHard(c.PublicKey); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
