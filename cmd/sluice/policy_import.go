@@ -66,7 +66,7 @@ func importPolicies(stdout, stderr io.Writer, files []string) error {
 	for _, p := range translation.Policies {
 		// What is printed loads: that is looked after here, rather than left to whoever puts it into a file.
 		if _, err := policy.Parse(p.Name+".yaml", p.YAML, policy.Options{CheckRoot: checkRoot}); err != nil {
-			return invalid(fmt.Errorf("the translation of the policy on line %d is not one that loads: %w", p.Line, err))
+			return invalid(fmt.Errorf("%s:%d: the translation of this policy is not one that loads: %w", p.File, p.Line, err))
 		}
 	}
 	for i, p := range translation.Policies {

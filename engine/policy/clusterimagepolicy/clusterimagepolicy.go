@@ -33,7 +33,8 @@ type Translation struct {
 // Policy is one translated policy.
 type Policy struct {
 	Name string // of the ImagePolicy
-	Line int    // on which the ClusterImagePolicy begins in its file
+	File string // that the ClusterImagePolicy stands in
+	Line int    // on which it begins there
 	YAML []byte // an ImagePolicy document of sluice/v1
 }
 

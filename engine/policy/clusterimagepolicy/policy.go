@@ -91,7 +91,7 @@ func (t *translator) policy(r *resource) {
 		p.fail("spec", "the translation is too large, because roots are written out in every authority that refers to them; make fewer refer to them, or write a file with a trusted_root.json")
 		return
 	}
-	t.out.Policies = append(t.out.Policies, Policy{Name: name, Line: line, YAML: []byte(b.String())})
+	t.out.Policies = append(t.out.Policies, Policy{Name: name, File: r.file, Line: line, YAML: []byte(b.String())})
 }
 
 // images translates what the policy is for. Being for more images than before makes a policy weaker: where no policy
