@@ -28,7 +28,12 @@ func static(s Static) *Authority { return &Authority{Name: "static", Static: s} 
 // judged decides one image by one policy, and compares the whole message where one is given.
 func judged(t *testing.T, ports *facts, what, image string, outcome Outcome, reason Reason, message string, options ...func(*Policy)) *Verdict {
 	t.Helper()
-	e := newEngine(t, ports, NoMatchDeny, policyFor(t, "p", "reg.test/**", options...))
+	e, err := New(Config{Resolver: ports, Verifier: ports, MaxVerdicts: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	e.Load(NewSnapshot([]*Policy{policyFor(t, "p", "reg.test/**", options...)}, NoMatchDeny))
 	var res Result
 	e.Decide(t.Context(), &Request{"default", []string{image}}, &res)
 	if res.Outcome != outcome || res.Reason != reason {
@@ -194,22 +199,25 @@ func TestOldSignatures(t *testing.T) {
 			policyFor(t, "t", "reg.test/**", authorities(1, named("signed", aged), static(StaticPass))))
 		f := newEngine(t, ports, NoMatchDeny, policyFor(t, "a", "reg.test/**",
 			authorities(1, named("attested", aged, attesting(Attestation{"", provenance, built}, Attestation{"", sbom, nil})))))
-		check := func(e *Engine, want Outcome, reason Reason) {
+		check := func(e *Engine, want Outcome, reason Reason, verifies int) {
 			t.Helper()
 			if got, why, message := decide(t, e, "default", "reg.test/app:1"); got != want || why != reason {
 				t.Fatalf("%s (%s), want %s (%s): %s", got, why, want, reason, message)
 			}
+			if _, got := ports.counts(); got != verifies {
+				t.Fatalf("%d verifications, want %d", got, verifies)
+			}
 		}
-		check(e, Allow, ReasonPassed)
-		check(f, Allow, ReasonPassed)
+		check(e, Allow, ReasonPassed, 1)
+		check(f, Allow, ReasonPassed, 2)
 		time.Sleep(89 * time.Second)
-		check(f, Allow, ReasonPassed)
+		check(f, Allow, ReasonPassed, 2)
 		time.Sleep(2 * time.Second) // the younger attestation of two types is too old
-		check(f, Deny, ReasonSignatureExpired)
-		check(e, Allow, ReasonPassed)
+		check(f, Deny, ReasonSignatureExpired, 3)
+		check(e, Allow, ReasonPassed, 3)
 		time.Sleep(58 * time.Second)
-		check(e, Allow, ReasonPassed)
+		check(e, Allow, ReasonPassed, 3)
 		time.Sleep(2 * time.Second) // the youngest signature is, too
-		check(e, Deny, ReasonSignatureExpired)
+		check(e, Deny, ReasonSignatureExpired, 4)
 	})
 }

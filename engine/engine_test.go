@@ -223,6 +223,15 @@ func TestTTL(t *testing.T) {
 		ports.resolveErr = nil
 		time.Sleep(failureTTL + time.Millisecond)
 		check(Allow, 6)
+		// So does a fact about signatures.
+		ports.signedTTL = 5 * time.Second
+		ports.ttl = 0
+		time.Sleep(10 * time.Second)
+		check(Allow, 7)
+		time.Sleep(4 * time.Second)
+		check(Allow, 7)
+		time.Sleep(2 * time.Second)
+		check(Allow, 8)
 	})
 }
 

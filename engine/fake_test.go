@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,11 +23,12 @@ type facts struct {
 	verifyErr  map[string]error                // by authority ID
 	wait       func(ctx context.Context) error // called by both, without the lock
 	ttl        time.Duration
+	signedTTL  time.Duration // what remains of the facts about signatures; an hour if 0
 	resolves   int
 	verifies   int
-	listings   int      // of children
-	verified   []Digest // what Verify was asked about
-	down       []Digest // what Verify can't be asked about
+	listings   int              // of children
+	verified   []Digest         // what Verify was asked about
+	down       map[Digest]error // what Verify fails with for some
 }
 
 func (f *facts) Resolve(ctx context.Context, ref Reference) (Resolution, error) {
@@ -73,8 +73,8 @@ func (f *facts) Verify(ctx context.Context, ref Reference, a *Authority) (Eviden
 	switch {
 	case err != nil:
 		return Evidence{}, err
-	case slices.Contains(f.down, ref.Digest):
-		return Evidence{}, &Failure{Reason: ReasonRegistryUnavailable, Public: "registry reg.test did not answer"}
+	case f.down[ref.Digest] != nil:
+		return Evidence{}, f.down[ref.Digest]
 	case len(signatures) == 0:
 		tag := strings.Replace(string(ref.Digest), ":", "-", 1)
 		missing := &Failure{Reason: ReasonSignatureMissing, Public: "looked for " + tag + ".sig in " + ref.Name()}
@@ -83,7 +83,11 @@ func (f *facts) Verify(ctx context.Context, ref Reference, a *Authority) (Eviden
 		}
 		return Evidence{}, missing
 	}
-	return Evidence{signatures, time.Hour}, nil
+	ttl := f.signedTTL
+	if ttl == 0 {
+		ttl = time.Hour
+	}
+	return Evidence{signatures, ttl}, nil
 }
 
 func (f *facts) counts() (resolves, verifies int) {

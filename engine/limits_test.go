@@ -261,10 +261,15 @@ func TestNoTime(t *testing.T) {
 		policyFor(t, "static", "**", func(p *Policy) { p.Authorities = []*Authority{{Static: StaticPass}} }))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for image, want := range map[string]Outcome{"a:1": Allow, "a": Deny} {
+	f := func(e *Engine, image string, want Outcome) {
+		t.Helper()
 		var res Result
 		if e.Decide(ctx, &Request{"default", []string{image}}, &res); res.Outcome != want || res.Reason.Transient() {
 			t.Errorf("%s: %s (%s), want %s", image, res.Outcome, res.Reason, want)
 		}
 	}
+	f(e, "a:1", Allow)
+	f(e, "a", Deny)
+	// Two authorities are required, and one is left beside those that fail.
+	f(newEngine(t, &facts{}, NoMatchDeny, policyFor(t, "p", "**", authorities(2, named("a"), static(StaticFail)))), "a:1", Deny)
 }

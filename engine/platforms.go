@@ -74,9 +74,6 @@ func (j *judgement) every(ctx context.Context, p *Policy, a *Authority, own *fin
 	if f != nil {
 		return failed(p, a, f)
 	}
-	if len(children) == 0 {
-		return own
-	}
 	if f := nested(p, a, children); f != nil {
 		return f
 	}
@@ -84,7 +81,7 @@ func (j *judgement) every(ctx context.Context, p *Policy, a *Authority, own *fin
 		// This is how BuildKit labels the attestations that it puts in an index. No runtime takes it for its platform.
 		return c.Platform == "unknown/unknown"
 	})
-	if len(children) == 0 {
+	if len(children) == 0 { // or no index at all
 		return own
 	}
 	wrong, passed := j.each(ctx, p, a, children)

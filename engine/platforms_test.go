@@ -9,11 +9,14 @@ import (
 	"testing"
 )
 
+var unreachable = &Failure{Reason: ReasonRegistryUnavailable, Public: "registry reg.test did not answer"}
+
 // index makes an index of manifests. Each is written as platform=mark, with the mark + for one that is signed by
-// release, - for one that is not, ! for one that can't be checked, and i for an index.
+// release, - for one that is not, ! for one that can't be checked, * for one with too many signatures, and i for an index.
 func (f *facts) index(image string, manifests ...string) (Digest, []Child) {
 	d := f.push(image)
 	var children []Child
+	f.down = make(map[Digest]error)
 	for i, m := range manifests {
 		platform, mark, _ := strings.Cut(m, "=")
 		c := Child{Digest: digestOf(image, m, i), Platform: platform, Index: mark == "i"}
@@ -21,8 +24,9 @@ func (f *facts) index(image string, manifests ...string) (Digest, []Child) {
 		case "+", "i":
 			f.sign(c.Digest, "release", nil)
 		case "!":
-			f.sign(c.Digest, "release", nil)
-			f.down = append(f.down, c.Digest)
+			f.down[c.Digest] = unreachable
+		case "*":
+			f.down[c.Digest] = &Failure{Reason: ReasonRegistryMalformed, Public: "there are too many signatures"}
 		}
 		children = append(children, c)
 	}
@@ -65,10 +69,10 @@ func TestPlatforms(t *testing.T) {
 		}
 		message = strings.ReplaceAll(message, "<tag>", strings.Replace(string(d), ":", "-", 1)+".sig in reg.test/app")
 		outcome := Deny
-		if reason == ReasonPassed {
+		if reason == ReasonPassed || reason == ReasonRegistryUnavailable {
 			outcome = Allow
 		}
-		judged(t, ports, what, image, outcome, reason, message, release, platforms)
+		judged(t, ports, what, image, outcome, reason, message, release, platforms, onError(OnErrorAllow))
 		if ports.listings > 1 {
 			t.Errorf("%s: the children were asked for %d times", what, ports.listings)
 		}
@@ -95,7 +99,9 @@ func TestPlatforms(t *testing.T) {
 		"linux/amd64=+", "=-")
 	f("or every: one that can't be checked", or, ReasonRegistryUnavailable, "", "linux/amd64=!", "linux/arm64=+")
 	f("or every: one that can't be checked, one not signed", or, missing, "", "linux/amd64=+", "linux/386=!", "linux/arm64=-")
-	f("or every: what is pushed does not hide behind an outage", or, ReasonRegistryMalformed, "", many("linux/amd64=!", 65)...)
+	f("or every: what is pushed does not hide behind an outage", or, ReasonRegistryMalformed, "", "linux/amd64=!", "linux/arm64=*")
+	f("or every: nor does an outage hide it", or, ReasonRegistryMalformed, "", "linux/amd64=*", "linux/arm64=!")
+	f("or every: too many in an outage", or, ReasonRegistryMalformed, "", many("linux/amd64=!", 65)...)
 	f("or every: an index in an index", or, absent, `is an index that holds another index, and policy "p" judges the platforms of one only; build it as one index of manifests`, "linux/amd64=+", "=i")
 	f("or every: an index in an index that is signed", or, pass, "", own+"+", "=i")
 	f("or every: no index", or, missing, "")
@@ -139,6 +145,8 @@ func TestPlatforms(t *testing.T) {
 	f("list: a fallback", list("linux/arm64", "linux/amd64"), missing, "", "linux/amd64=+", "linux/arm/v7=-")
 	f("list: a fallback of some machines", list("linux/arm64"), missing, "", "linux/arm64/v9=+", "linux/arm/v7=-")
 	f("list: a fallback of a variant", list("linux/amd64/v3", "linux/arm64"), missing, "", "linux/arm64=+", "linux/amd64=-")
+	f("list: a fallback of amd64", list("linux/amd64", "linux/arm64"), missing, "", "linux/arm64=+", "linux/386=-")
+	f("list: the very variant", list("linux/arm64/v9"), pass, "", "linux/arm64/v9=+", "linux/arm/v7=-", "linux/arm64=-")
 	f("list: a fallback that is signed", list("linux/arm64", "linux/amd64"), pass, "", "linux/amd64=+", "linux/arm/v7=+")
 }
 
@@ -164,10 +172,9 @@ func TestChildren(t *testing.T) {
 		judged(t, ports, what, "reg.test/app:1", outcome, reason, "", options...)
 		return ports
 	}
-	down := &Failure{Reason: ReasonRegistryUnavailable, Public: "registry reg.test did not answer"}
 	two := signedBy("a", "b")
 	for _, platforms := range []func(*Policy){or, list} {
-		ports := f("an index that can't be had", down, ReasonRegistryUnavailable, nil, two, platforms)
+		ports := f("an index that can't be had", unreachable, ReasonRegistryUnavailable, nil, two, platforms)
 		if ports.listings != 1 {
 			t.Errorf("the children were asked for %d times", ports.listings)
 		}
@@ -176,9 +183,15 @@ func TestChildren(t *testing.T) {
 		f("an index that is too large", &Failure{Reason: ReasonRegistryMalformed}, ReasonRegistryMalformed, nil, two, platforms, onError(OnErrorAllow))
 	}
 	child := []Child{{Digest: digestOf("x"), Platform: "linux/amd64"}}
+	// An index that can't be checked may be signed itself, which is for another time to tell.
+	ports := &facts{}
+	d := ports.push("reg.test/app:1")
+	ports.children, ports.down = map[Digest][]Child{d: child}, map[Digest]error{d: unreachable}
+	ports.sign(child[0].Digest, "a", nil)
+	judged(t, ports, "an index that can't be checked", "reg.test/app:1", Deny, ReasonRegistryUnavailable, "", signedBy("a"), or)
 	// Each manifest must satisfy one and the same authority.
 	children := append(child, Child{Digest: digestOf("y"), Platform: "linux/arm64"})
-	ports := &facts{}
+	ports = &facts{}
 	ports.children = map[Digest][]Child{ports.push("reg.test/app:1"): children}
 	ports.sign(children[0].Digest, "a", nil)
 	ports.sign(children[1].Digest, "b", nil)
@@ -193,6 +206,13 @@ func TestChildren(t *testing.T) {
 	if _, verifies := ports.counts(); verifies != 2 {
 		t.Errorf("%d verifications of an index and its manifest", verifies)
 	}
+	// The first that is refused decides.
+	ports = &facts{}
+	ports.index("reg.test/app:1", "linux/amd64=-", "linux/arm64=-")
+	judged(t, ports, "two not signed", "reg.test/app:1", Deny, ReasonSignatureMissing, "", signedBy("a"), or)
+	if _, verifies := ports.counts(); verifies != 2 {
+		t.Errorf("%d verifications of an index and the first of its manifests", verifies)
+	}
 	// The signature closest to passing speaks, be it the index's or a manifest's.
 	ports = &facts{verifyErr: map[string]error{"forger": &Failure{Reason: ReasonSignatureInvalid}}}
 	ports.children = map[Digest][]Child{ports.push("reg.test/app:1"): child}
@@ -204,7 +224,7 @@ func TestChildren(t *testing.T) {
 		`has a manifest for "linux/amd64" that is signed by "a", but not with the annotations env=prod, as policy "p" requires; have it signed again with them`,
 		authorities(1, named("a", func(a *Authority) { a.Annotations = map[string]string{"env": "prod"} })), or)
 	// A policy that does not ask about platforms does not ask for them.
-	if ports := f("no platforms", down, ReasonSignatureMissing, nil, two); ports.listings != 0 {
+	if ports := f("no platforms", unreachable, ReasonSignatureMissing, nil, two); ports.listings != 0 {
 		t.Error("the children were asked for although no policy wants them")
 	}
 }

@@ -69,7 +69,9 @@ func (a *Authority) weigh(ref Reference, have []Signature, now time.Time) (time.
 
 // best finds, among have, what a asks for: the attestation want, or a signature if that is nil. If a.MaxAge is set, it
 // is the one that stays young enough for longest, and left is how long that is.
-func (a *Authority) best(ref Reference, want *Attestation, have []Signature, now time.Time) (left time.Duration, _ *Refusal) {
+func (a *Authority) best(
+	ref Reference, want *Attestation, have []Signature, now time.Time,
+) (left time.Duration, _ *Refusal) {
 	var closest shortfall
 	var strangers []Signer
 	found := false
@@ -212,7 +214,8 @@ func (a *Authority) refusal(want *Attestation, short shortfall, strangers []Sign
 	case ReasonPredicateRefused:
 		r.What = has + by + ", but its predicate does not fulfil " + oneLine(want.Expression.String())
 		if short.err != nil {
-			r.What = has + by + ", but " + oneLine(want.Expression.String()) + " can't be evaluated for it: " + oneLine(short.err.Error())
+			r.What = has + by + ", but " + oneLine(want.Expression.String()) + " can't be evaluated for it: " +
+				oneLine(short.err.Error())
 		}
 		r.Remedy = "use a build whose attestation fulfils it"
 	default:
