@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,17 +28,23 @@ import (
 	. "sluice/resolver/signature/signaturetest"
 )
 
-// kinds are all that cosign signs with, but for RSA with 4096 bits, whose keys take seconds to make.
-var kinds = map[string]Kind{
-	"P-256": P256, "P-384": P384, "P-521": P521, "RSA 2048": RSA2048, "RSA 3072": RSA3072, "Ed25519": Ed25519, "Ed25519ph": Ed25519ph,
-}
+// ofKind makes one key of every kind that cosign signs with, but for RSA with 4096 bits, whose keys take seconds to make.
+// Those of the tests are shared, for the same reason.
+var ofKind = sync.OnceValue(func() map[string]*Signer {
+	all := make(map[string]*Signer)
+	for name, kind := range map[string]Kind{
+		"P-256": P256, "P-384": P384, "P-521": P521, "RSA 2048": RSA2048, "RSA 3072": RSA3072, "Ed25519": Ed25519, "Ed25519ph": Ed25519ph,
+	} {
+		all[name] = must(NewKeySigner(kind))
+	}
+	return all
+})
 
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	ours := must(NewSigstore())
 	stranger := must(NewKeySigner(P256))
-	for name, kind := range kinds {
-		signer := must(NewKeySigner(kind))
+	for name, signer := range ofKind() {
 		j := judge(t, engine.Trust{Keys: keys(stranger, signer)})
 		no := judge(t, engine.Trust{Keys: keys(stranger)})
 		elsewhere := about()
@@ -192,14 +199,13 @@ func TestKeysAndLogs(t *testing.T) {
 func TestKindsOfKeysInLogs(t *testing.T) {
 	t.Parallel()
 	ours := must(NewSigstore())
-	for name, kind := range kinds {
+	for name, signer := range ofKind() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			signer := must(NewKeySigner(kind))
 			j := judge(t, engine.Trust{Keys: keys(signer), Roots: roots(ours.TrustedRoot()), Logs: 1})
 			for _, content := range []Content{about(), provenance()} {
 				for _, log := range []Log{Rekor, RekorTiles} {
-					if kind == Ed25519 && log == RekorTiles {
+					if name == "Ed25519" && log == RekorTiles {
 						continue // which has Ed25519ph alone, of envelopes too
 					}
 					if _, err := j.Judge(found(t, must(ours.Bundle("0.3", signer, content, Evidence{Log: log}))), digest); err != nil {
@@ -207,7 +213,7 @@ func TestKindsOfKeysInLogs(t *testing.T) {
 					}
 				}
 				item, err := ours.Classic(signer, content, Evidence{Log: Rekor})
-				if kind == Ed25519 && content.PredicateType == "" {
+				if name == "Ed25519" && content.PredicateType == "" {
 					continue // Rekor's hashedrekord has Ed25519ph alone
 				}
 				if err != nil {

@@ -34,7 +34,7 @@ func samples(ours, other *Sigstore) []sample {
 		expired = engine.ReasonSignatureExpired
 		claim   = engine.ReasonClaimMismatch
 	)
-	signer := keyless(ours, Identity{})
+	signer, rsa := keyless(ours, Identity{}), keyless(ours, Identity{Kind: RSA2048})
 	lastYear := time.Now().Add(-365 * 24 * time.Hour)
 	old := keyless(ours, Identity{NotBefore: lastYear})
 	then := lastYear.Add(time.Minute)
@@ -54,8 +54,8 @@ func samples(ours, other *Sigstore) []sample {
 		{name: "P-384", signer: keyless(ours, Identity{Kind: P384}), content: about(), evidence: rekor},
 		{name: "P-384, tiles", signer: keyless(ours, Identity{Kind: P384}), content: about(), evidence: tiles},
 		{name: "P-521", signer: keyless(ours, Identity{Kind: P521}), content: about(), evidence: rekor},
-		{name: "RSA, tiles", signer: keyless(ours, Identity{Kind: RSA2048}), content: about(), evidence: tiles},
-		{name: "RSA", signer: keyless(ours, Identity{Kind: RSA3072}), content: about(), evidence: rekor},
+		{name: "RSA, tiles", signer: rsa, content: about(), evidence: tiles},
+		{name: "RSA", signer: rsa, content: about(), evidence: rekor},
 		{name: "last year", signer: old, content: about(), evidence: Evidence{Log: Rekor, LogTime: then, Timestamp: true, TimestampTime: then}},
 		{name: "last year, tiles", signer: old, content: about(), evidence: Evidence{Log: RekorTiles, Timestamp: true, TimestampTime: then}},
 
