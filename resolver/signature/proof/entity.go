@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
@@ -127,11 +128,13 @@ func readChain(raw []byte) ([]*x509.Certificate, error) {
 	return between(all), nil
 }
 
-// between returns those of certificates that may stand between a certificate and a root.
+// between returns those of certificates that may stand between a certificate and a root: one of each name, so that there
+// is one way to try and not as many as there are ways to order them.
 func between(certificates []*x509.Certificate) []*x509.Certificate {
 	var all []*x509.Certificate
 	for _, c := range certificates {
-		if c.IsCA && !bytes.Equal(c.RawSubject, c.RawIssuer) {
+		again := slices.ContainsFunc(all, func(o *x509.Certificate) bool { return bytes.Equal(o.RawSubject, c.RawSubject) })
+		if c.IsCA && !bytes.Equal(c.RawSubject, c.RawIssuer) && !again {
 			all = append(all, c)
 		}
 	}

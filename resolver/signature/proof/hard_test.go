@@ -200,7 +200,7 @@ func TestMoreThanIsLookedAt(t *testing.T) {
 	item := found(t, must(ours.Classic(signer, about(), Evidence{Log: Rekor})))
 	item.Chain = bytes.Repeat(item.Certificate, maxIntermediates+1)
 	_, err = j.Judge(item, digest)
-	refused(t, err, engine.ReasonSignatureInvalid, "more than 8 certificates")
+	refused(t, err, engine.ReasonSignatureInvalid, "more than 5 certificates")
 }
 
 // TestRefusalsAreShort is since parsers tell at length what they were given.
@@ -209,5 +209,18 @@ func TestRefusalsAreShort(t *testing.T) {
 	r := invalid("a\n\n b%s", strings.Repeat("é", maxText))
 	if got := r.Error(); !strings.HasPrefix(got, "a bé") || len(got) > maxText+len("…") || strings.ToValidUTF8(got, "") != got {
 		t.Errorf("%d bytes: %s", len(got), got)
+	}
+}
+
+// TestOneWayToTheRoot has of certificates with one name one stand between, and of others none.
+func TestOneWayToTheRoot(t *testing.T) {
+	t.Parallel()
+	ca := func(name, by string, is bool) *x509.Certificate {
+		return &x509.Certificate{RawSubject: []byte(name), RawIssuer: []byte(by), IsCA: is}
+	}
+	a, b := ca("a", "b", true), ca("b", "root", true)
+	got := between([]*x509.Certificate{a, ca("a", "c", true), ca("leaf", "a", false), b, ca("root", "root", true), ca("b", "a", true)})
+	if len(got) != 2 || got[0] != a || got[1] != b {
+		t.Errorf("%v", got)
 	}
 }

@@ -260,7 +260,7 @@ func TestEnvelopesOfSeveral(t *testing.T) {
 	_, err := j.Judge(envelope(junk, byB), digest)
 	refused(t, err, engine.ReasonSignatureInvalid, "by another key")
 	_, err = j.Judge(envelope(slices.Repeat([]dsse.Signature{junk}, maxSignatures+1)...), digest)
-	refused(t, err, engine.ReasonSignatureInvalid, "more than 16 signatures")
+	refused(t, err, engine.ReasonSignatureInvalid, "more than 4 signatures")
 	_, err = j.Judge(envelope(), digest)
 	refused(t, err, engine.ReasonSignatureInvalid, "no signatures")
 

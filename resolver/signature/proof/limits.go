@@ -29,8 +29,9 @@ const (
 	maxClaims = 64
 	maxClaim  = 4 << 10
 
-	// maxSignatures is how many signatures an envelope may have.
-	maxSignatures = 16
+	// maxSignatures is how many signatures an envelope may have, each of which is tried with every key. cosign's own
+	// have one.
+	maxSignatures = 4
 
 	// maxEntries and maxTimestamps are how many log entries and timestamps a signature may have, each of which costs up
 	// to a millisecond; there are one or two of them. maxTimestamp bounds one, in bytes: those with two certificates
@@ -44,7 +45,7 @@ const (
 	maxExponent = 65537
 
 	// maxIntermediates is how many certificates a signature may bring beside its own.
-	maxIntermediates = 8
+	maxIntermediates = 5
 
 	// maxText is how much of a refusal is told, in bytes: what others say of proofs that don't fit goes on for long.
 	maxText = 1 << 10
