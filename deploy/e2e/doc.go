@@ -1,8 +1,11 @@
 // Package e2e shows the main job on the real thing: the ImagePolicyWebhook plugin of Kubernetes, configured by what
 // "sluice init" writes, asks a "sluice serve" that runs as a process of its own, about images in Debian's
-// docker-registry that the cosign command line signed.
+// docker-registry, and in one that lists referrers, that the cosign command lines signed: with keys, with certificates of
+// one's own, and without keys, by way of Fulcio, Rekor and a timestamp authority that run here. MATRIX.md lists what of
+// all this is accepted, and what is not.
 //
 // It is a module of its own, so that Kubernetes does not become a dependency of sluice. It trusts nothing of sluice's
 // packages: what it knows of the service is the binary, its files, its two ports and its process. Everything it starts
-// listens on loopback and ends with it. deploy/e2e/run fetches and builds what it needs, and runs it.
+// ends with it, and listens on loopback, but for the metrics of some services that can't; deploy/e2e/run fetches and
+// builds what it needs, and runs it in a network of its own, where there is nothing but loopback.
 package e2e

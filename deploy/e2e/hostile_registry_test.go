@@ -37,13 +37,16 @@ func elsewhere(t testing.TB) (addr string, visits *atomic.Int64) {
 	return listener.Addr().String(), visits
 }
 
-// The three things that are asked about an image.
+// The things that are asked about an image. Bundles are looked for by the referrers API, and then by the fallback tag.
 func isTag(path string) bool {
-	return strings.Contains(path, "/manifests/") && !isSignatures(path)
+	return strings.Contains(path, "/manifests/") && !strings.Contains(path, "/manifests/sha256-")
 }
 func isSignatures(path string) bool { return strings.HasSuffix(path, ".sig") }
-func isPayload(path string) bool    { return strings.Contains(path, "/blobs/") }
-func isAny(string) bool             { return true }
+func isReferrers(path string) bool {
+	return strings.Contains(path, "/referrers/") || strings.Contains(path, "/manifests/sha256-") && !isSignatures(path)
+}
+func isPayload(path string) bool { return strings.Contains(path, "/blobs/") }
+func isAny(string) bool          { return true }
 
 // A registry that does what none should. Whatever it does, the pod is denied for a reason that says what was wrong,
 // within the review's time, the process lives, and it does not grow.
@@ -156,6 +159,27 @@ func TestHostileRegistry(t *testing.T) {
 		{"signatures that are no JSON", isSignatures, body(map[string]string{"Content-Type": manifest}, text("garbage")), "registry_malformed"},
 		{"signatures nested deeply", isSignatures, body(map[string]string{"Content-Type": manifest},
 			text(`{"layers":`+strings.Repeat("[", 1<<20))), "registry_malformed"},
+		{"never answers for referrers", isReferrers, never, ""}, // a signature that suffices is found without
+		{"endless referrers", isReferrers, endless, ""},
+		{"referrers in HTML", isReferrers, body(map[string]string{"Content-Type": "text/html"}, text("<html>")), ""},
+		{"gzip bomb for referrers", isReferrers, body(bombed, bomb), ""},
+		{"redirects referrers elsewhere", isReferrers, redirect(http.StatusFound, "http://"+other), ""},
+		{"is broken for referrers, has no signatures", func(path string) bool { return isReferrers(path) || isSignatures(path) },
+			func(w http.ResponseWriter, r *http.Request) {
+				if isReferrers(r.URL.Path) {
+					w.WriteHeader(http.StatusInternalServerError)
+					return
+				}
+				w.WriteHeader(http.StatusNotFound)
+			}, "registry_unavailable"},
+		{"endless referrers, and no signatures", func(path string) bool { return isReferrers(path) || isSignatures(path) },
+			func(w http.ResponseWriter, r *http.Request) {
+				if isReferrers(r.URL.Path) {
+					endless(w, r)
+					return
+				}
+				w.WriteHeader(http.StatusNotFound)
+			}, "registry_malformed"},
 		{"a header of a megabyte", isTag, body(map[string]string{"Content-Type": manifest, "X": strings.Repeat("x", 1<<20)}, text("{}")), "registry_malformed registry_unavailable"},
 	}
 

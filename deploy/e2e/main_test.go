@@ -6,13 +6,16 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The programs that deploy/e2e/run puts in place.
 const tools = "../../.cache/e2e/bin"
 
-var programs = struct{ sluice, cosign, registry string }{
-	tool("sluice"), tool("cosign"), tool("docker-registry"),
+var programs = struct{ sluice, cosign, cosign3, registry, fulcio, rekor2, tsa string }{
+	tool("sluice"), tool("cosign"), tool("v3/cosign"), tool("docker-registry"),
+	tool("fulcio"), tool("rekor-server"), tool("timestamp-server"),
 }
 
 func tool(name string) string {
@@ -34,7 +37,13 @@ func TestMain(m *testing.M) {
 }
 
 func main(m *testing.M) int {
-	for _, p := range []string{programs.sluice, programs.cosign, programs.registry} {
+	if err := raiseLoopback(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: loopback is down:", err)
+		return 2
+	}
+	for _, p := range []string{
+		programs.sluice, programs.cosign, programs.cosign3, programs.registry, programs.fulcio, programs.rekor2, programs.tsa,
+	} {
 		if _, err := os.Stat(p); err != nil {
 			fmt.Fprintf(os.Stderr, "e2e: %v\ne2e: deploy/e2e/run puts it there, and runs this suite\n", err)
 			return 2
@@ -59,7 +68,26 @@ func main(m *testing.M) int {
 		return 2
 	}
 	defer shared.registry.process.kill()
+	defer stopKeyless()
 	return m.Run()
+}
+
+// raiseLoopback has 127.0.0.1 answer in a network of our own, where it does not yet: see deploy/e2e/run.
+func raiseLoopback() error {
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(socket)
+	loopback, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(socket, unix.SIOCGIFFLAGS, loopback); err != nil || loopback.Uint16()&unix.IFF_UP != 0 {
+		return err
+	}
+	loopback.SetUint16(loopback.Uint16() | unix.IFF_UP)
+	return unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, loopback)
 }
 
 // patience is how long anything may take that has no limit of its own: two busy cores are slow.

@@ -43,7 +43,8 @@ func TestUnsignedIsDenied(t *testing.T) {
 	got := s.failClosed(t).create(t, pod(i.tag("1")))
 	got.denied(t, "signature_missing")
 	want := fmt.Sprintf(`pods "demo" is forbidden: image policy webhook backend denied one or more images: `+
-		`image "%s:1" is not signed, and policy "signed" requires a signature by "release"; have it signed`, i.repository)
+		`image "%s:1" is not signed, and policy "signed" requires a signature by "release" (looked for sha256-%s….sig and `+
+		`referrers in %[1]s); have it signed`, i.repository, i.digest.Hex[:12])
 	if got.err.Error() != want {
 		t.Errorf("the text is\n%s\nand should be\n%s", got.err, want)
 	}
