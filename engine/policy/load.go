@@ -34,8 +34,11 @@ const attempts = 3
 
 // Load reads policies from files and directories. Of a directory it takes the files *.yaml and *.yml, links followed,
 // in the order of their names; hidden files and subdirectories are left alone, so that a mounted ConfigMap is read
-// once. A directory without such files, a file without a policy, and two policies of one name are errors. All errors
-// are reported, joined; those with a place are [*strictyaml.Error].
+// once. A directory without such files, an empty file, and two policies of one name are errors. All errors are reported,
+// joined; those with a place are [*strictyaml.Error].
+//
+// Beside ImagePolicy documents there may be sigstore's ClusterImagePolicy and TrustRoot documents: see package
+// clusterimagepolicy for what becomes of them. One that can be kept only in a weaker form is an error.
 //
 // The result is of one moment: if a file changes during the load, it starts again, a few times.
 //
@@ -94,6 +97,9 @@ func (l *loader) load(paths []string, opts Options) (*Set, error) {
 	errs = append(errs, set.compile(docs, opts))
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
+	}
+	if len(set.Policies) == 0 {
+		return nil, fmt.Errorf("there is no policy in %s, but only what policies can refer to", strings.Join(paths, ", "))
 	}
 	slices.SortFunc(set.Policies, func(a, b *engine.Policy) int { return strings.Compare(a.Name, b.Name) })
 	set.Roots = distinct(set.Roots)

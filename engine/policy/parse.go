@@ -39,6 +39,9 @@ func Parse(file string, src []byte, opts Options) ([]*engine.Policy, error) {
 	if err := set.compile(docs, opts); err != nil {
 		return nil, err
 	}
+	if len(set.Policies) == 0 {
+		return nil, &strictyaml.Error{File: file, Message: "there is no policy in this file, but only what policies can refer to"}
+	}
 	return set.Policies, nil
 }
 
@@ -63,31 +66,39 @@ func documents(file string, src []byte) ([]document, error) {
 	return all, nil
 }
 
-// compile adds documents to the set.
+// compile adds documents to the set: policies, and sigstore's documents that policies can be made of.
 func (s *Set) compile(docs []document, opts Options) error {
 	var errs []error
+	var foreign []document
 	seen := names{}
 	for _, doc := range docs {
-		p, roots, err := compile(doc.file, doc.Document, opts)
-		if err == nil {
-			err = seen.add(p, doc.file, doc.Document)
+		if isForeign(doc.Document) {
+			foreign = append(foreign, doc)
+			continue
 		}
-		s.Policies = append(s.Policies, p)
-		s.Roots = append(s.Roots, roots...)
-		errs = append(errs, err)
+		line, _ := doc.Position(namePath)
+		errs = append(errs, s.add(doc, fmt.Sprintf("%s:%d", doc.file, line), seen, opts))
 	}
+	errs = append(errs, s.translate(foreign, seen, opts))
 	return errors.Join(errs...)
+}
+
+// add adds a policy, which was met at a place, file:line.
+func (s *Set) add(doc document, place string, seen names, opts Options) error {
+	p, roots, err := compile(doc.file, doc.Document, opts)
+	if err != nil {
+		return err
+	}
+	if before, ok := seen[p.Name]; ok {
+		return doc.Errorf(namePath, "there is another policy named %q, at %s", p.Name, before)
+	}
+	seen[p.Name] = place
+	s.Policies = append(s.Policies, p)
+	s.Roots = append(s.Roots, roots...)
+	return nil
 }
 
 // names remembers where each policy was met: file:line.
 type names map[string]string
 
-func (n names) add(p *engine.Policy, file string, doc *strictyaml.Document) error {
-	const path = "$.metadata.name"
-	if place, ok := n[p.Name]; ok {
-		return doc.Errorf(path, "there is another policy named %q, at %s", p.Name, place)
-	}
-	line, _ := doc.Position(path)
-	n[p.Name] = fmt.Sprintf("%s:%d", file, line)
-	return nil
-}
+const namePath = "$.metadata.name"

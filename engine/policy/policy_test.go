@@ -19,20 +19,27 @@ import (
 	"sluice/engine/policy/strictyaml"
 )
 
-// options are those of the tests: keys from testdata, and an environment of their own.
+// options are those of the tests: keys from testdata, an environment of their own, and roots that have been fetched.
 func options() policy.Options {
-	return policy.Options{LookupEnv: func(name string) (string, bool) {
-		switch name {
-		case "RELEASE_KEY":
-			text, err := os.ReadFile("testdata/keys/p256.pub")
-			return string(text), err == nil
-		case "BAD_KEY":
-			return "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", true
-		case "EMPTY_KEY":
-			return "\n", true
-		}
-		return "", false
-	}}
+	files := map[string]string{
+		"RELEASE_KEY": "keys/p256.pub", "OTHER_KEY": "keys/rsa3072.pub", "THIRD_KEY": "keys/rsa4096.pub",
+		"CA": "pki/root.pem", "OTHER_CA": "pki/chain.pem", "TSA": "pki/tsa.pem",
+	}
+	return policy.Options{
+		LookupEnv: func(name string) (string, bool) {
+			switch name {
+			case "BAD_KEY":
+				return "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", true
+			case "EMPTY_KEY":
+				return "\n", true
+			}
+			text, err := os.ReadFile("testdata/" + files[name])
+			return string(text), err == nil && files[name] != ""
+		},
+		FetchedRoot: func(mirror string, initial []byte) []byte {
+			return fmt.Appendf(nil, `{"of":%q,"certificateAuthorities":[{}],"ctlogs":[{}],"tlogs":[{}],"timestampAuthorities":[{}]}`, fmt.Sprint(mirror, string(initial)))
+		},
+	}
 }
 
 // TestErrors compares the errors of each file in testdata/errors with a golden file.
@@ -109,28 +116,37 @@ func TestCompile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want0, err := engine.NewTrust(engine.Trust{Keys: []crypto.PublicKey{ed25519}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := fmt.Sprintln(p.Name, p.Images, p.Tags, p.Mode, p.OnError, p.AllowTTL, p.DenyTTL, p.Message, len(p.Authorities))
+	got := fmt.Sprintln(p.Name, p.Images, p.Tags, p.Mode, p.OnError, p.AllowTTL, p.DenyTTL, p.Message, len(p.Authorities), p.Threshold, p.Platforms)
 	want := fmt.Sprintln("production-is-signed", "[registry.example.com/team/** nginx]", "{[latest dev-*] true}", engine.Warn,
-		engine.OnErrorDefer, time.Hour, 2*time.Second, "Ask.", 4)
+		engine.OnErrorDefer, time.Hour, 2*time.Second, "Ask.", 8, 2, "{false [linux/amd64 linux/arm64/v8]}")
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	a := p.Authorities
-	if a[0].Name != "release-key" || a[0].Trust.ID != want0.ID || a[0].Annotations["env"] != "prod" {
-		t.Errorf("authority 0: %+v", a[0])
+	if first := a[0]; first.Name != "release-key" || !first.Trust.Keys[0].(interface{ Equal(crypto.PublicKey) bool }).Equal(ed25519) ||
+		first.Annotations["env"] != "prod" || !first.RequireReferenceMatch || first.MaxAge != 720*time.Hour ||
+		first.Repository != (engine.Repository{Registry: "registry.example.com", Path: "signatures"}) || first.Identities != nil || first.Attestations != nil {
+		t.Errorf("authority 0: %+v", first)
 	}
 	if a[1].Name != "authority-1" || len(a[1].Trust.Keys) != 1 || a[1].Trust.ID == a[0].Trust.ID || a[1].Annotations != nil {
 		t.Errorf("authority 1: %+v", a[1])
 	}
-	if a[2].Name != "authority-2" || a[2].Trust.ID != a[1].Trust.ID {
-		t.Errorf("authority 2: %+v", a[2])
+	if a[2].Name != "authority-2" || a[2].Trust.ID == a[1].Trust.ID || len(a[3].Trust.Keys) != 2 {
+		t.Errorf("authorities 2 and 3: %+v, %+v", a[2], a[3])
 	}
-	if a[3].Name != "never" || a[3].Trust != nil || a[3].Static != engine.StaticFail {
-		t.Errorf("authority 3: %+v", a[3])
+	if a[7].Name != "never" || a[7].Trust != nil || a[7].Static != engine.StaticFail {
+		t.Errorf("authority 7: %+v", a[7])
+	}
+	ci := a[4]
+	if len(ci.Identities) != 2 || ci.Identities[0].Issuer.Exact != "https://token.example.com" || ci.Identities[1].Subject.Exact != "build@example.com" ||
+		!ci.Identities[0].Subject.Match("https://git.example.com/team/app") || ci.Identities[0].Subject.Match("https://git.example.com/team/") ||
+		!ci.Identities[1].Issuer.Match("https://b.example.com") || ci.Identities[1].Issuer.Match("https://b.example.com.evil") {
+		t.Errorf("identities: %+v", ci.Identities)
+	}
+	if len(ci.Attestations) != 2 || ci.Attestations[0].Name != "provenance" || ci.Attestations[0].PredicateType != "https://slsa.dev/provenance/v1" ||
+		ci.Attestations[0].Expression.String() != "predicate.buildDefinition.buildType == 'x'" ||
+		ci.Attestations[1].Name != "spdx" || ci.Attestations[1].PredicateType != "https://spdx.dev/Document" || ci.Attestations[1].Expression != nil {
+		t.Errorf("attestations: %+v", ci.Attestations)
 	}
 	for namespace, in := range map[string]bool{"prod-a": true, "prod-test": false, "dev": false} {
 		if p.Namespaces.Match(namespace) != in {
@@ -285,17 +301,64 @@ spec:
   tags:
     deny: [latest, dev-*]
     requireDigest: true
+  threshold: 2
+  platforms: [linux/amd64, linux/arm64/v8]
   authorities:
   - name: release-key
     key: {file: keys/ed25519.pub}
     annotations: {env: prod, team: a}
+    requireReferenceMatch: true
+    maxAge: 720h
+    signatureRepository: registry.example.com/signatures
+    ctlog:
+      threshold: 1
+      trustedRoot: roots/trusted_root.json
   - key: {data: "env://RELEASE_KEY"}
   - key:
       data: |
         -----BEGIN PUBLIC KEY-----
-        MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEivJ73dRJq0EiWs/SbW0IuGziTfcB
-        /HFyAUv1WkiBh3Xoo+cFHPF5waEwCfiQsydxEOz3elG82Y8HCFuppsuDBQ==
+        MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAERJoN5bwU8PghUoTmFq7CoghH1JcwimTF
+        uXT8Rsfqd6ezQgWlZw9i/rM5l3JySe5XxQWXDZQlLB8Z3cvEGijwR+8p5IC6Hl6b
+        1CA5CDNIgVwuP/cIVqeHZ2G7BrV773xe
         -----END PUBLIC KEY-----
+  - name: rotated
+    keys:
+    - file: keys/rsa2048.pub
+    - data: "env://OTHER_KEY"
+  - name: ci
+    keyless:
+      identities:
+      - {issuer: "https://token.example.com", subjectRegExp: "^https://git\\.example\\.com/team/.+$"}
+      - {issuerRegExp: "^https://(a|b)\\.example\\.com$", subject: build@example.com}
+      trustedRoot:
+      - roots/trusted_root.json
+      - data: '{"certificateAuthorities":[{}],"ctlogs":[{}],"tlogs":[{}],"timestampAuthorities":[{},{}]}'
+      - tuf: {mirror: "https://tuf.example.com", root: roots/root.json}
+      - tuf: {root: {data: '{"signed":{"version":1}}'}}
+      - certificateAuthorities: [{chain: {file: pki/chain.pem}, uri: "https://fulcio.example.com"}]
+        ctLogs: [{key: {file: keys/p256.pub}, baseURL: "https://ct.example.com"}]
+        tLogs: [{key: {file: keys/ed25519.pub}, baseURL: "https://rekor.example.com"}]
+        timestampAuthorities: [{chain: {data: "env://TSA"}, uri: "https://tsa.example.com"}]
+      - certificateAuthorities: [{chain: {data: "env://CA"}}]
+        ctLogs: [{key: {data: "env://RELEASE_KEY"}}]
+        tLogs: [{key: {data: "env://OTHER_KEY"}}]
+        timestampAuthorities: [{chain: pki/tsa.pem}]
+      insecureIgnoreSCT: true
+    ctlog: {required: false}
+    rfc3161timestamp: {threshold: 1}
+    attestations:
+    - {name: provenance, predicateType: slsaprovenance1, expression: "predicate.buildDefinition.buildType == 'x'"}
+    - {predicateType: spdx}
+  - name: own-pki
+    certificate:
+      roots: {file: pki/roots.pem}
+      identities: [{subject: build@example.com, issuer: "https://accounts.example.com"}]
+    rfc3161timestamp:
+      trustedRoot: {file: roots/trusted_root.json}
+  - name: other-pki
+    certificate:
+      roots: {data: "env://CA"}
+      identities: [{subjectRegExp: "^(x|y)@example\\.com$"}]
   - name: never
     static: {action: fail}
   mode: warn

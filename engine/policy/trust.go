@@ -91,7 +91,7 @@ func (c *compiler) demands(path string, w *Authority) demands {
 	}
 	at := path + ".ctlog"
 	d.logs = c.count(at+".threshold", w.CTLog.Threshold)
-	if w.CTLog.Required || !c.doc.Has(at+".required") {
+	if w.CTLog.Required == nil || *w.CTLog.Required {
 		return d
 	}
 	d.logs = 0

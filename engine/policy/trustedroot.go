@@ -2,7 +2,6 @@ package policy
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -69,14 +68,13 @@ func (c *compiler) root(path string, w *TrustedRoot, need needs) (rootSource, bo
 		c.fail(path, "a trusted root is a file, data, tuf or made of pieces, and only one of these; make a list of several")
 		return rootSource{}, false
 	case w.TUF != nil:
-		initial, ok := c.tuf(path+".tuf", w.TUF)
+		mirror, initial, ok := c.tuf(path+".tuf", w.TUF)
 		if !ok {
 			return rootSource{}, false
 		}
-		root.Mirror = cmp.Or(strings.TrimRight(w.TUF.Mirror, "/"), PublicGoodMirror)
-		root.Name = root.Mirror
+		root.Name, root.Mirror = mirror, mirror
 		if c.opts.FetchedRoot != nil {
-			root.JSON = c.opts.FetchedRoot(root.Mirror, initial)
+			root.JSON = c.opts.FetchedRoot(mirror, initial)
 		}
 	case pieces != "":
 		var ok bool
@@ -124,25 +122,29 @@ func (c *compiler) first(path string, fields ...string) string {
 // it, so that no policy has to have it.
 const PublicGoodMirror = "https://tuf-repo-cdn.sigstore.dev"
 
-func (c *compiler) tuf(path string, w *TUF) (initial []byte, ok bool) {
-	if public := w.Mirror == "" || strings.TrimRight(w.Mirror, "/") == PublicGoodMirror; public && !c.doc.Has(path+".root") {
-		return nil, true
+// tuf reads where a root is fetched from, and by which root.json the first answer is judged; none for the public instance.
+func (c *compiler) tuf(path string, w *TUF) (mirror string, initial []byte, ok bool) {
+	mirror = PublicGoodMirror
+	if c.doc.Has(path + ".mirror") {
+		u, err := url.Parse(w.Mirror)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			c.fail(path+".mirror", "the mirror is the address of a TUF repository, such as %s", PublicGoodMirror)
+			return "", nil, false
+		}
+		mirror = strings.TrimRight(w.Mirror, "/")
 	}
-	if c.missing(path+".root", "it is the repository's root.json, by which the first answer is judged") ||
-		c.missing(path+".mirror", "it is the address of the TUF repository that the root is for, https://…") {
-		return nil, false
-	}
-	mirror, err := url.Parse(w.Mirror)
-	if err != nil || mirror.Scheme != "https" && mirror.Scheme != "http" || mirror.Host == "" || mirror.User != nil || mirror.RawQuery != "" || mirror.Fragment != "" {
-		c.fail(path+".mirror", "the mirror is the address of a TUF repository, such as https://tuf-repo-cdn.sigstore.dev")
-		return nil, false
+	if !c.doc.Has(path + ".root") {
+		if mirror != PublicGoodMirror {
+			c.fail(path, "root is missing; it is the repository's root.json, by which the first answer is judged")
+		}
+		return mirror, nil, mirror == PublicGoodMirror
 	}
 	initial, at, ok := c.source(path+".root", *w.Root, material{"root.json", "JSON that begins with {", "{"})
 	if ok && !json.Valid(initial) {
 		c.fail(at, "this is no JSON; it should be the repository's root.json")
-		return nil, false
+		return "", nil, false
 	}
-	return initial, ok
+	return mirror, initial, ok
 }
 
 // checkRoot tells whether a root can be used, and for what is needed of it.

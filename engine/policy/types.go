@@ -160,7 +160,7 @@ type Source struct {
 // one, unless it says required: false.
 type CTLog struct {
 	// Whether a signature must have been entered. Only a keyless authority with an rfc3161timestamp can do without.
-	Required bool `yaml:"required,omitempty"`
+	Required *bool `yaml:"required,omitempty"`
 	// In how many different logs it must have been entered. Absent means 1.
 	Threshold int `yaml:"threshold,omitempty"`
 	// The logs that are believed: transparency logs of these roots. Absent, they are those of the keyless authority's own
