@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -30,6 +31,7 @@ type registry struct {
 	manifests map[engine.Digest][]byte
 	blobs     map[engine.Digest][]byte
 	list      resolver.Referrers
+	listErr   error
 	panics    bool // below every request but for lists
 
 	manifestTrips, blobTrips, bytes, inFlight, mostInFlight atomic.Int64
@@ -96,7 +98,7 @@ func (r *registry) Referrers(_ context.Context, ref engine.Reference) (resolver.
 	if ref.Digest != image.Digest || ref.Tag != "" || ref.Name() != image.Name() {
 		return resolver.Referrers{}, errNotFound
 	}
-	return r.list, nil
+	return r.list, r.listErr
 }
 
 // layerOf is a descriptor as tests write it.
@@ -460,12 +462,12 @@ func TestLargeReferrers(t *testing.T) {
 			r.list.Descriptors[i].Size = 1000
 		}
 	}
-	for i := range 10 { // as large as may be
+	for i := range 30 { // as large as may be
 		r.refer(bundleType, []byte(fmt.Sprintf(`{"n":%d,"x":"`, i)+fill[:maxReferrer-100]+`"}`))
 	}
 	r.refer(bundleType, manifestOf(layerOf(payloadType, r.blob([]byte("real")))))
 	found := r.find(t, Referrers)
-	if !found.has("real") || found.Total < 11 || found.Total > 31 {
+	if !found.has("real") || found.Total < 16 || found.Total > 51 {
 		t.Errorf("the real one %t, %d in all", found.has("real"), found.Total)
 	}
 	if got := r.bytes.Load(); got > enoughReferrers+maxFetches*resolver.MaxManifest {
@@ -474,6 +476,39 @@ func TestLargeReferrers(t *testing.T) {
 	for _, i := range found.Items {
 		if i.Content == nil && (i.Failure == nil || i.Failure.Reason != engine.ReasonRegistryMalformed) {
 			t.Errorf("%+v", i)
+		}
+	}
+}
+
+func TestTooLargeReferrer(t *testing.T) {
+	t.Parallel()
+	for size, trips := range map[int64]int64{maxReferrer + 1: 0, 100: 1} {
+		r := newRegistry()
+		r.refer("", []byte(`{"x":"`+strings.Repeat("x", maxReferrer)+`"}`))
+		r.list.Descriptors[0].Size = size
+		found := r.find(t, Referrers)
+		if len(found.Items) != 1 || found.Items[0].Failure == nil || !strings.Contains(found.Items[0].Failure.Public, "too large") {
+			t.Errorf("one that says it has %d bytes: %+v", size, found)
+		}
+		if n := r.manifestTrips.Load(); n != trips {
+			t.Errorf("one that says it has %d bytes: %d requests, want %d", size, n, trips)
+		}
+	}
+}
+
+// TestNoListIsNoAbsence: whatever a Fetcher says of the list, it is not that the image has no signatures.
+func TestNoListIsNoAbsence(t *testing.T) {
+	t.Parallel()
+	for err, want := range map[error]engine.Reason{
+		errNotFound:              engine.ReasonRegistryMalformed,
+		context.DeadlineExceeded: engine.ReasonTimeout,
+		errors.New("other"):      engine.ReasonInternal,
+	} {
+		r := newRegistry()
+		r.listErr = err
+		_, got := Find(t.Context(), r, Referrers, image)
+		if f := (*engine.Failure)(nil); !errors.As(got, &f) || f.Reason != want {
+			t.Errorf("got %v, want %s", got, want)
 		}
 	}
 }

@@ -14,8 +14,8 @@ const (
 
 	// maxReferrer bounds one such manifest, and enoughReferrers all of them: once as many bytes have come, those that
 	// are not yet asked for are left alone. cosign's own take a kilobyte, and up to eight more for a certificate.
-	maxReferrer     = 1 << 20
-	enoughReferrers = 4 << 20
+	maxReferrer     = 512 << 10
+	enoughReferrers = 2 << 20
 
 	// maxPayload bounds one simple signing payload, in bytes. cosign's own are about 250.
 	maxPayload = 1 << 20
