@@ -41,7 +41,7 @@ func (j *judgement) satisfies(ctx context.Context, p *Policy, a *Authority, d Di
 	if refusal != nil {
 		return refused(p, a, refusal)
 	}
-	if a.MaxAge > 0 {
+	if left < forever {
 		j.rests(left)
 	}
 	return nil

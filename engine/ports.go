@@ -65,6 +65,7 @@ type Signature struct {
 	Reference   string            // the image reference the signer claims to have signed; may be empty, proves nothing
 	Signer      Signer
 	Time        time.Time  // the earliest time that a log or a timestamp authority vouches for; zero if none does
+	Until       time.Time  // when it ceases to be valid, as by a certificate that must be valid now; zero if never
 	Statement   *Statement // what an attestation states; nil for a signature
 	Found       string     // where and in which format, for people, such as "sha256-1a2b….sig (classic), layer 0"
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -49,26 +50,24 @@ func (a *Authority) Refuses(ref Reference, s Signature, now time.Time) *Refusal 
 	return closest
 }
 
-// weigh is Weigh, and says for how long the answer holds if it is nil, and if a.MaxAge is set.
+// weigh is Weigh, and says for how long the answer holds if it is nil: forever, unless signatures age or expire.
 func (a *Authority) weigh(ref Reference, have []Signature, now time.Time) (time.Duration, *Refusal) {
 	if len(a.Attestations) == 0 {
 		return a.best(ref, nil, have, now)
 	}
-	var holds time.Duration
+	var holds time.Duration = forever
 	for i := range a.Attestations {
 		left, refusal := a.best(ref, &a.Attestations[i], have, now)
 		if refusal != nil {
 			return 0, refusal
 		}
-		if i == 0 || left < holds {
-			holds = left
-		}
+		holds = min(holds, left)
 	}
 	return holds, nil
 }
 
-// best finds, among have, what a asks for: the attestation want, or a signature if that is nil. If a.MaxAge is set, it
-// is the one that stays young enough for longest, and left is how long that is.
+// best finds, among have, what a asks for: the attestation want, or a signature if that is nil. It is the one that stays
+// good for longest, and left is how long that is.
 func (a *Authority) best(
 	ref Reference, want *Attestation, have []Signature, now time.Time,
 ) (left time.Duration, _ *Refusal) {
@@ -82,10 +81,10 @@ func (a *Authority) best(
 		}
 		short, ok := a.shortOf(ref, want, s, now)
 		switch {
-		case ok && a.MaxAge == 0:
-			return 0, nil
 		case ok:
-			found, left = true, a.left(s, now)
+			if found, left = true, a.left(s, now); left == forever {
+				return forever, nil
+			}
 		case short.closerThan(closest):
 			closest = short
 		}
@@ -99,9 +98,19 @@ func (a *Authority) best(
 	return 0, a.refusal(want, closest, strangers)
 }
 
-// left is for how much longer s is young enough; more than 0 for one that is.
+// forever is for how long a signature is good that neither ages nor expires.
+const forever = math.MaxInt64
+
+// left is for how much longer s is good; more than 0 for one that is.
 func (a *Authority) left(s *Signature, now time.Time) time.Duration {
-	return max(a.MaxAge-now.Sub(s.Time), 1)
+	var left time.Duration = forever
+	if a.MaxAge > 0 {
+		left = a.MaxAge - now.Sub(s.Time)
+	}
+	if !s.Until.IsZero() {
+		left = min(left, s.Until.Sub(now))
+	}
+	return max(left, 1)
 }
 
 // shortfall is what one signature lacks. The zero value is that of no signature at all.
@@ -134,7 +143,7 @@ func (a *Authority) shortOf(ref Reference, want *Attestation, s *Signature, now 
 		short.reason = ReasonClaimMismatch
 	case !carries(s.Annotations, a.Annotations):
 		short.reason = ReasonAnnotationsMismatch
-	case a.MaxAge > 0 && (s.Time.IsZero() || now.Sub(s.Time) > a.MaxAge):
+	case s.over(now), a.MaxAge > 0 && (s.Time.IsZero() || now.Sub(s.Time) > a.MaxAge):
 		short.reason = ReasonSignatureExpired
 	case want != nil && want.Expression != nil:
 		holds, err := want.Expression.Holds(s.Statement)
@@ -147,6 +156,9 @@ func (a *Authority) shortOf(ref Reference, want *Attestation, s *Signature, now 
 	}
 	return short, false
 }
+
+// over tells whether s is no longer valid.
+func (s *Signature) over(now time.Time) bool { return !s.Until.IsZero() && now.After(s.Until) }
 
 // names tells whether signer is one of those who may have signed. An authority without identities is one of keys:
 // anyone may ask a public certificate authority for a certificate, so its holder is nobody in particular.
@@ -207,7 +219,10 @@ func (a *Authority) refusal(want *Attestation, short shortfall, strangers []Sign
 		r.Remedy += " with them"
 	case ReasonSignatureExpired:
 		r.What = has + by + ", but at " + s.Time.UTC().Format(time.RFC3339) + ", not within the last " + age(a.MaxAge)
-		if s.Time.IsZero() {
+		switch {
+		case !s.Until.IsZero() && (a.MaxAge == 0 || s.Time.IsZero()):
+			r.What = has + by + ", but with a certificate that ended at " + s.Until.UTC().Format(time.RFC3339)
+		case s.Time.IsZero():
 			r.What = has + by + ", but no log and no timestamp authority vouches for when, so that its age can't be told"
 			r.Remedy += ", with a timestamp"
 		}

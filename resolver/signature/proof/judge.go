@@ -110,6 +110,9 @@ func (j *Judge) byCertificate(s *signed) (engine.Signature, *Refusal) {
 		result, why := j.verify(s, e, j.material(i, s, nil), nil)
 		if why == nil {
 			out.Signer, out.Time = signer(result.Signature.Certificate), earliest(result)
+			if onlyNow(j.trust) {
+				out.Until = s.certificate.NotAfter
+			}
 			return out, nil
 		}
 		if refusal.worse(why) {
