@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -52,7 +53,7 @@ func (c *compiler) attestations(path string, list []Attestation) []engine.Attest
 	var compiled []engine.Attestation
 	names, same := map[string]string{}, map[string]string{}
 	for i, w := range list {
-		here := fmt.Sprintf("%s[%d]", path, i)
+		here, before := fmt.Sprintf("%s[%d]", path, i), len(c.errs)
 		a := engine.Attestation{Name: w.Name}
 		if c.doc.Has(here + ".name") {
 			c.name(here+".name", w.Name)
@@ -67,21 +68,22 @@ func (c *compiler) attestations(path string, list []Attestation) []engine.Attest
 				a.Expression = e
 			}
 		}
-		key := a.PredicateType + "\n" + strings.TrimSpace(w.Expression)
-		c.twice(same, key, here, here, "this attestation is there already, on line %d")
-		if c.doc.Has(here + ".name") {
-			c.twice(names, a.Name, here+".name", here+".name", "there is another attestation of this name, on line %d")
+		if len(c.errs) == before {
+			c.twice(same, a.PredicateType+"\n"+strings.TrimSpace(w.Expression), here, "this attestation is there already, on line %d")
+		}
+		if len(c.errs) == before && c.doc.Has(here+".name") {
+			c.twice(names, a.Name, here+".name", "there is another attestation of this name, on line %d")
 		}
 		compiled = append(compiled, a)
 	}
 	return compiled
 }
 
-// twice reports what was there before, at a path that is kept.
-func (c *compiler) twice(seen map[string]string, key, path, at, format string) {
+// twice reports what was there before, with the line of the first.
+func (c *compiler) twice(seen map[string]string, key, path, format string) {
 	if first, ok := seen[key]; ok {
 		line, _ := c.doc.Position(first)
-		c.fail(at, format, line)
+		c.fail(path, format, line)
 		return
 	}
 	seen[key] = path
@@ -90,9 +92,13 @@ func (c *compiler) twice(seen map[string]string, key, path, at, format string) {
 // predicateType makes a URI of a short name or a URI.
 func (c *compiler) predicateType(path, text string) string {
 	names := make([]string, 0, 10)
+	meant := ""
 	for _, t := range predicateTypes() {
-		if t.name == text {
+		switch text {
+		case t.name:
 			return t.uri
+		case strings.TrimPrefix(t.uri, "https://"):
+			meant = t.uri
 		}
 		names = append(names, t.name)
 	}
@@ -107,7 +113,7 @@ func (c *compiler) predicateType(path, text string) string {
 			c.fail(path, "this is the type of a signature, not of an attestation; leave attestations out")
 		}
 	default:
-		if near := strictyaml.Nearest(text, names); near != "" {
+		if near := cmp.Or(meant, strictyaml.Nearest(text, names)); near != "" {
 			c.fail(path, "this predicate type is no URI, and no name that is known; did you mean %q?", near)
 		} else {
 			c.fail(path, "a predicate type is a URI or one of %s", strings.Join(names, ", "))

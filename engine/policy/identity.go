@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"regexp/syntax"
@@ -28,9 +29,9 @@ func (c *compiler) identities(path string, list []Identity, needIssuer bool) []e
 		return nil
 	}
 	var compiled []engine.Identity
-	seen := map[string]int{}
+	seen := map[string]string{}
 	for i, w := range list {
-		here := fmt.Sprintf("%s[%d]", path, i)
+		here, before := fmt.Sprintf("%s[%d]", path, i), len(c.errs)
 		id := engine.Identity{
 			Issuer:  c.rule(here, "issuer", w.Issuer, w.IssuerRegExp),
 			Subject: c.rule(here, "subject", w.Subject, w.SubjectRegExp),
@@ -45,12 +46,8 @@ func (c *compiler) identities(path string, list []Identity, needIssuer bool) []e
 		case matchesAll(id.Subject.Regexp) && (!hasIssuer || matchesAll(id.Issuer.Regexp)):
 			c.fail(here, "this identity is everybody's; say who may sign")
 		}
-		text := id.Issuer.String() + "\n" + id.Subject.String()
-		if first, ok := seen[text]; ok {
-			line, _ := c.doc.Position(fmt.Sprintf("%s[%d]", path, first))
-			c.fail(here, "this identity is there already, on line %d", line)
-		} else {
-			seen[text] = i
+		if len(c.errs) == before {
+			c.twice(seen, id.Issuer.String()+"\n"+id.Subject.String(), here, "this identity is there already, on line %d")
 		}
 		compiled = append(compiled, id)
 	}
@@ -103,13 +100,14 @@ func anchored(text string) (*regexp.Regexp, error) {
 	if fixed(parsed, false) && fixed(parsed, true) {
 		return re, nil
 	}
+	whole := strings.TrimSuffix(strings.TrimPrefix(text, "^"), "$")
 	switch {
-	case !strings.HasPrefix(text, "^") || !strings.HasSuffix(text, "$"):
-		return nil, fmt.Errorf("a regular expression must match the whole text; write ^%s$", strings.TrimSuffix(strings.TrimPrefix(text, "^"), "$"))
 	case parsed.Op == syntax.OpAlternate:
-		return nil, fmt.Errorf("in this regular expression ^ holds for the first part and $ for the last alone; write ^(%s)$", strings.TrimSuffix(strings.TrimPrefix(text, "^"), "$"))
+		return nil, fmt.Errorf("this regular expression does not match the whole text, since ^ and $ are part of single alternatives; write ^(%s)$", whole)
+	case strings.HasPrefix(text, "^") && strings.HasSuffix(text, "$"), strings.HasPrefix(text, "(?"):
+		return nil, errors.New("this regular expression does not match the whole text; it must begin with ^ and end with $, and both mean that without the flag m")
 	}
-	return nil, fmt.Errorf("this regular expression does not match the whole text; it must begin with ^ and end with $, without the flag m")
+	return nil, fmt.Errorf("this regular expression does not match the whole text; write ^%s$", whole)
 }
 
 // fixed tells whether whatever an expression matches is at the beginning of the text, or at its end.

@@ -25,6 +25,9 @@ func (c *compiler) keys(path string, w *Authority) []crypto.PublicKey {
 	if w.Key != nil {
 		sources, paths = []Key{*w.Key}, []string{path + ".key"}
 	}
+	if len(sources) == 0 {
+		c.fail(path+".keys", "the list is empty; name a key")
+	}
 	byDER := map[string]crypto.PublicKey{}
 	for i, source := range sources {
 		text, at, ok := c.source(paths[i], Source(source), keyMaterial())

@@ -48,7 +48,7 @@ func (c *compiler) platforms(list []string, authorities bool) engine.Platforms {
 		case usual(platform) != platform:
 			c.fail(paths[i], "in an index this platform is called %s", usual(platform))
 		default:
-			c.twice(seen, platform, paths[i], paths[i], "this platform is there already, on line %d")
+			c.twice(seen, platform, paths[i], "this platform is there already, on line %d")
 		}
 	}
 	return engine.Platforms{List: list}

@@ -28,7 +28,7 @@ func (c *compiler) threshold(n int, authorities []*engine.Authority) int {
 		c.errs = append(c.errs, c.doc.KeyErrorf(path, "threshold counts authorities, and there are none"))
 		return 1
 	case n > able:
-		c.fail(path, "there are only %d authorities that an image could satisfy, so none would pass", able)
+		c.fail(path, "an image can satisfy %s at most, so none would pass", plural(able, "authority"))
 		return n
 	case n == 1:
 		return n

@@ -45,6 +45,9 @@ func (s *Set) translate(docs []document, seen names, opts Options) error {
 // translated compiles one policy that was made of a document. Its own errors are about text that nobody wrote, so they are
 // reported at the document.
 func (s *Set) translated(p clusterimagepolicy.Policy, seen names, opts Options) error {
+	if before, ok := seen[p.Name]; ok {
+		return &strictyaml.Error{File: p.File, Line: p.Line, Column: 1, Message: fmt.Sprintf("there is another policy named %q, at %s", p.Name, before)}
+	}
 	docs, err := strictyaml.Documents(p.File, p.YAML)
 	if err == nil && len(docs) != 1 {
 		err = fmt.Errorf("%d documents", len(docs))

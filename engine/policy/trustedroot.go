@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -81,6 +82,9 @@ func (c *compiler) root(path string, w *TrustedRoot, need needs) (rootSource, bo
 		if root.JSON, ok = c.pieces(path, w); !ok {
 			return rootSource{}, false
 		}
+	case whole == "" && w.File == "":
+		c.fail(path, "a trusted root is a file, data, tuf or made of pieces, and this is nothing")
+		return rootSource{}, false
 	default:
 		text, place, ok := c.source(path, Source{File: w.File, Data: w.Data}, rootMaterial())
 		if !ok {
@@ -160,9 +164,9 @@ func (c *compiler) checkRoot(text []byte, need needs) error {
 	}
 	switch {
 	case need.certificates && len(root.CertificateAuthorities) == 0:
-		return fmt.Errorf("this trusted root has no certificate authority, so no signature would be good by it")
+		return errors.New("this trusted root has no certificate authority, so no signature would be good by it")
 	case need.ctlogs && len(root.CTLogs) == 0:
-		return fmt.Errorf("this trusted root has no certificate transparency log, so no certificate would be good by it; to do without, write insecureIgnoreSCT: true")
+		return errors.New("this trusted root has no certificate transparency log, so no certificate would be good by it; to do without, write insecureIgnoreSCT: true")
 	case need.logs > len(root.TLogs):
 		return fmt.Errorf("this trusted root has %s, and %d asked for, so no signature would be good by it", plural(len(root.TLogs), "transparency log"), need.logs)
 	case need.timestamps > len(root.TimestampAuthorities):
@@ -281,7 +285,7 @@ func parseRoot(text []byte) (*rootJSON, error) {
 		TimestampAuthorities   []json.RawMessage `json:"timestamp_authorities"`
 	}
 	if len(bytes.TrimSpace(text)) == 0 || bytes.TrimSpace(text)[0] != '{' {
-		return nil, fmt.Errorf("this is no trusted_root.json: it is JSON that begins with {")
+		return nil, errors.New("this is no trusted_root.json, which is JSON and begins with {")
 	}
 	if err := json.Unmarshal(text, &root); err != nil {
 		return nil, fmt.Errorf("this is no trusted_root.json: %w", err)

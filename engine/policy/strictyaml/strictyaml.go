@@ -108,27 +108,50 @@ func (s *source) within(n *node, line, column int) (position, bool) {
 	if line < 1 || line > len(lines) || column < 1 || column > utf8.RuneCountInString(lines[line-1])+1 {
 		return position{}, false
 	}
+	want := []rune(lines[line-1])
 	at := n.at
-	begin := []rune(s.lines[at.line-1])[at.column-1:]
+	shown := []rune(s.lines[at.line-1])
+	begin := shown[at.column-1:]
 	switch {
-	case len(begin) > 0 && begin[0] == '|':
-		at.line += line
-		if at.line > len(s.lines) {
+	case len(begin) == 0:
+		return position{}, false
+	case begin[0] == '|': // below it, indented by as much as the file says
+		if at.line += line; at.line > len(s.lines) {
 			return position{}, false
 		}
-		indent := len(s.lines[at.line-1]) - len(strings.TrimLeft(s.lines[at.line-1], " "))
-		inner := len(lines[line-1]) - len(strings.TrimLeft(lines[line-1], " "))
-		at.column = 1 + indent - inner
+		shown = []rune(s.lines[at.line-1])
+		at.column = len(shown) - len(want) + 1
+		if at.column < 1 || !hasPrefix(shown[at.column-1:], want) && len(want) > 0 {
+			return position{}, false
+		}
+		at.column += column - 1
+		return at, true
 	case len(lines) > 1:
 		return position{}, false
-	case len(begin) > 0 && (begin[0] == '"' || begin[0] == '\''):
-		at.column++
 	}
-	if at.column < 1 || !hasPrefix([]rune(s.lines[at.line-1])[at.column-1:], []rune(lines[line-1])) && lines[line-1] != "" {
-		return position{}, false
+	// On one line, each character of the text is one in the file, or two in quotes.
+	quote := begin[0]
+	if quote != '"' && quote != '\'' {
+		at.column += column - 1
+		return at, hasPrefix(begin, want)
 	}
-	at.column += column - 1
-	return at, true
+	at.column++
+	for i, r := range want {
+		if i == column-1 {
+			return at, true
+		}
+		here := shown[min(at.column-1, len(shown)):]
+		escaped := r == quote || quote == '"' && r == '\\'
+		switch {
+		case escaped && len(here) > 1 && here[1] == r:
+			at.column += 2
+		case !escaped && len(here) > 0 && here[0] == r:
+			at.column++
+		default:
+			return position{}, false
+		}
+	}
+	return at, column == len(want)+1
 }
 
 // Position returns the line and column, from 1, at which [Document.Errorf] would point.
