@@ -174,7 +174,7 @@ func (f *checkFlags) decide(ctx context.Context, req *engine.Request, stdout io.
 	e.Decide(ctx, req, &res)
 	answer := newCheckAnswer(&res)
 	if seen != nil {
-		answer.Explain = seen.explain()
+		answer.Explain = seen.explain(set.Policies)
 	}
 	if f.output == "json" {
 		err = json.NewEncoder(stdout).Encode(answer)

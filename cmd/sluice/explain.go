@@ -56,6 +56,7 @@ type explainedRequest struct {
 // explainedSignature is one thing that was found, and what it is worth to one authority; or that a place has nothing.
 type explainedSignature struct {
 	Image     string `json:"image"` // where it was looked for
+	Policy    string `json:"policy"`
 	Authority string `json:"authority"`
 	Found     string `json:"found"`
 	saysOfItself
@@ -127,8 +128,8 @@ func (o saysOfItself) String() string {
 	return b.String()
 }
 
-// explain puts together what was seen.
-func (e *explanation) explain() *explained {
+// explain puts together what was seen, for the policies in force.
+func (e *explanation) explain(policies []*engine.Policy) *explained {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	out := &explained{Requests: []explainedRequest{}, Signatures: []explainedSignature{}}
@@ -147,14 +148,40 @@ func (e *explanation) explain() *explained {
 		return cmp.Or(cmp.Compare(a.Ref.String(), b.Ref.String()), cmp.Compare(a.Authority.Name, b.Authority.Name), cmp.Compare(a.Place, b.Place))
 	})
 	for _, f := range e.findings {
-		out.Signatures = append(out.Signatures, explainFinding(f))
+		for _, w := range sharing(f, policies) {
+			out.Signatures = append(out.Signatures, explainFinding(f, w))
+		}
 	}
 	return out
 }
 
-func explainFinding(f signature.Finding) explainedSignature {
+// whose is an authority of a policy.
+type whose struct {
+	policy    string
+	authority *engine.Authority
+}
+
+// sharing are the authorities that a finding is about: the one it was made for, and those that had its fact without
+// looking for themselves, since they have the same trust.
+func sharing(f signature.Finding, policies []*engine.Policy) []whose {
+	var all []whose
+	for _, p := range policies {
+		if !slices.ContainsFunc(p.Images, func(g engine.Glob) bool { return g.Match(f.Image.Name()) }) {
+			continue
+		}
+		for _, a := range p.Authorities {
+			if a.Trust != nil && a.Trust.ID == f.Authority.Trust.ID && a.Repository == f.Authority.Repository &&
+				(len(a.Attestations) > 0) == (len(f.Authority.Attestations) > 0) {
+				all = append(all, whose{p.Name, a})
+			}
+		}
+	}
+	return all
+}
+
+func explainFinding(f signature.Finding, w whose) explainedSignature {
 	s := explainedSignature{
-		Image: f.Ref.String(), Authority: f.Authority.Name, Found: f.Place.String(), Millis: inMillis(f.Took),
+		Image: f.Ref.String(), Policy: w.policy, Authority: w.authority.Name, Found: f.Place.String(), Millis: inMillis(f.Took),
 	}
 	if f.Item != nil {
 		s.Found = f.Item.Found
@@ -173,7 +200,7 @@ func explainFinding(f signature.Finding) explainedSignature {
 		return s
 	}
 	s.Verified, s.saysOfItself = true, proved(f.Signature)
-	if refusal := f.Authority.Refuses(f.Image, f.Signature, time.Now()); refusal != nil {
+	if refusal := w.authority.Refuses(f.Image, f.Signature, time.Now()); refusal != nil {
 		s.Reason, s.Why = refusal.Reason.String(), refusal.What
 		return s
 	}
@@ -193,13 +220,14 @@ func (x *explained) print(b *strings.Builder) {
 			fmt.Fprintf(b, "\nfound at %s\n", image)
 		}
 		fmt.Fprintf(b, "  %s: %s\n", s.Found, s.saysOfItself)
+		whose := fmt.Sprintf("%q of policy %q", s.Authority, s.Policy)
 		switch {
 		case s.Counts:
-			fmt.Fprintf(b, "    counts for %q\n", s.Authority)
+			fmt.Fprintf(b, "    counts for %s\n", whose)
 		case s.Verified:
-			fmt.Fprintf(b, "    verified, and does not count for %q: %s\n", s.Authority, s.Why)
+			fmt.Fprintf(b, "    verified, and does not count for %s: %s\n", whose, s.Why)
 		default:
-			fmt.Fprintf(b, "    does not count for %q: %s\n", s.Authority, strings.ReplaceAll(s.Why, "\n", "\n      "))
+			fmt.Fprintf(b, "    does not count for %s: %s\n", whose, strings.ReplaceAll(s.Why, "\n", "\n      "))
 		}
 	}
 	b.WriteString("\nrequests (ms since the beginning, ms taken)\n")
