@@ -164,22 +164,26 @@ func TestHostileRegistry(t *testing.T) {
 		{"referrers in HTML", isReferrers, body(map[string]string{"Content-Type": "text/html"}, text("<html>")), ""},
 		{"gzip bomb for referrers", isReferrers, body(bombed, bomb), ""},
 		{"redirects referrers elsewhere", isReferrers, redirect(http.StatusFound, "http://"+other), ""},
-		{"is broken for referrers, has no signatures", func(path string) bool { return isReferrers(path) || isSignatures(path) },
+		{
+			"is broken for referrers, has no signatures", func(path string) bool { return isReferrers(path) || isSignatures(path) },
 			func(w http.ResponseWriter, r *http.Request) {
 				if isReferrers(r.URL.Path) {
 					w.WriteHeader(http.StatusInternalServerError)
 					return
 				}
 				w.WriteHeader(http.StatusNotFound)
-			}, "registry_unavailable"},
-		{"endless referrers, and no signatures", func(path string) bool { return isReferrers(path) || isSignatures(path) },
+			}, "registry_unavailable",
+		},
+		{
+			"endless referrers, and no signatures", func(path string) bool { return isReferrers(path) || isSignatures(path) },
 			func(w http.ResponseWriter, r *http.Request) {
 				if isReferrers(r.URL.Path) {
 					endless(w, r)
 					return
 				}
 				w.WriteHeader(http.StatusNotFound)
-			}, "registry_malformed"},
+			}, "registry_malformed",
+		},
 		{"a header of a megabyte", isTag, body(map[string]string{"Content-Type": manifest, "X": strings.Repeat("x", 1<<20)}, text("{}")), "registry_malformed registry_unavailable"},
 	}
 

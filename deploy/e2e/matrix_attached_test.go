@@ -9,8 +9,12 @@ func keyRows() []row {
 		predicate
 		twin func(r row, p predicate) twin
 	}{
-		{slsa, conditionFails}, {spdx, otherType}, {cyclonedx, conditionFails}, {vuln, conditionFails},
-		{link, attestationOfAnother}, {custom, attestedByAnother},
+		{slsa, conditionFails},
+		{spdx, otherType},
+		{cyclonedx, conditionFails},
+		{vuln, conditionFails},
+		{link, attestationOfAnother},
+		{custom, attestedByAnother},
 	} {
 		whats = append(whats, func(f form, algorithm string) row {
 			r := row{
@@ -46,8 +50,10 @@ func keyRows() []row {
 		form          form
 		algorithm, on string
 	}{
-		{oci11, p384, fallbackTag}, {oci11, rsa2048, referrersAPI},
-		{classic3, p256, referrersAPI}, {classic3, rsa2048, fallbackTag},
+		{oci11, p384, fallbackTag},
+		{oci11, rsa2048, referrersAPI},
+		{classic3, p256, referrersAPI},
+		{classic3, rsa2048, fallbackTag},
 	} {
 		r := signature(more.form, more.algorithm)
 		r.on = more.on
