@@ -209,7 +209,9 @@ func explainFinding(f signature.Finding, w whose) explainedSignature {
 }
 
 // inMillis is a duration in milliseconds, of which two places are of interest.
-func inMillis(d time.Duration) float64 { return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond) }
+func inMillis(d time.Duration) float64 {
+	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
+}
 
 // print writes the explanation for people.
 func (x *explained) print(b *strings.Builder) {
