@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -235,65 +234,4 @@ func atLeastOne(list []rootSource) []*rootSource {
 func trustRoot(s rootSource) *engine.TrustRoot {
 	sum := sha256.Sum256(s.json)
 	return &engine.TrustRoot{ID: hex.EncodeToString(sum[:]), Name: s.name, JSON: s.json}
-}
-
-// mergeRoots takes the logs of one root and the timestamp authorities of another into a third; any of them may be nil.
-// As long as one of them is still to be fetched, so is the whole.
-func mergeRoots(base, logs, timestamps *rootSource) (*engine.TrustRoot, error) {
-	merged := rootJSON{MediaType: rootMediaType}
-	var names []string
-	for _, part := range []*rootSource{base, logs, timestamps} {
-		if part == nil {
-			continue
-		}
-		if len(names) == 0 || names[len(names)-1] != part.name {
-			names = append(names, part.name)
-		}
-		if len(part.json) == 0 {
-			return trustRoot(rootSource{name: part.name}), nil
-		}
-		root, err := parseRoot(part.json)
-		if err != nil {
-			return nil, err
-		}
-		if part == base {
-			merged = *root
-			if merged.MediaType == "" {
-				merged.MediaType = rootMediaType
-			}
-		}
-		if part == logs {
-			merged.TLogs = root.TLogs
-		}
-		if part == timestamps {
-			merged.TimestampAuthorities = root.TimestampAuthorities
-		}
-	}
-	text, err := json.Marshal(merged)
-	if err != nil {
-		return nil, err
-	}
-	return trustRoot(rootSource{strings.Join(names, " and "), text}), nil
-}
-
-// parseRoot reads the outermost level of a trusted_root.json. Its names can be written in two ways (ProtoJSON).
-func parseRoot(text []byte) (*rootJSON, error) {
-	var root struct {
-		rootJSON
-		MediaType2             string            `json:"media_type"`
-		CertificateAuthorities []json.RawMessage `json:"certificate_authorities"`
-		TimestampAuthorities   []json.RawMessage `json:"timestamp_authorities"`
-	}
-	if len(bytes.TrimSpace(text)) == 0 || bytes.TrimSpace(text)[0] != '{' {
-		return nil, errors.New("this is no trusted_root.json, which is JSON and begins with {")
-	}
-	if err := json.Unmarshal(text, &root); err != nil {
-		return nil, fmt.Errorf("this is no trusted_root.json: %w", err)
-	}
-	if root.rootJSON.MediaType == "" {
-		root.rootJSON.MediaType = root.MediaType2
-	}
-	root.rootJSON.CertificateAuthorities = append(root.rootJSON.CertificateAuthorities, root.CertificateAuthorities...)
-	root.rootJSON.TimestampAuthorities = append(root.rootJSON.TimestampAuthorities, root.TimestampAuthorities...)
-	return &root.rootJSON, nil
 }
