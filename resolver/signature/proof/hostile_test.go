@@ -87,6 +87,41 @@ func TestKnownPanics(t *testing.T) {
 	refused(t, err, engine.ReasonSignatureInvalid, "a digest is")
 }
 
+// TestLogEntriesAreWhole takes one thing after the other from what cosign notes of a log entry.
+func TestLogEntriesAreWhole(t *testing.T) {
+	t.Parallel()
+	ours := must(NewSigstore())
+	whole := found(t, must(ours.Classic(must(ours.Keyless(Identity{Issuer: tokenBy, Subject: holder})), about(), Evidence{Log: Rekor}))).LogEntry
+	if _, err := readLogEntry(whole); err != nil {
+		t.Fatal(err)
+	}
+	type object = map[string]any
+	for says, change := range map[string]func(entry, payload object){
+		"it is not whole":               func(entry, _ object) { delete(entry, "SignedEntryTimestamp") },
+		"it is not whole ":              func(_, payload object) { delete(payload, "integratedTime") },
+		"it is not whole  ":             func(_, payload object) { payload["integratedTime"] = -1 },
+		"it is not whole   ":            func(_, payload object) { payload["logIndex"] = -1 },
+		"it is not whole    ":           func(_, payload object) { delete(payload, "logID") },
+		"it is not whole     ":          func(_, payload object) { delete(payload, "body") },
+		"integratedTime: an integer":    func(_, payload object) { payload["integratedTime"] = 1.5 },
+		"logIndex: an integer":          func(_, payload object) { payload["logIndex"] = "1" },
+		"logID: encoding/hex":           func(_, payload object) { payload["logID"] = "x" },
+		"an unknown member \"later\"":   func(_, payload object) { payload["later"] = 1 },
+		"an unknown member \"payload\"": func(entry, _ object) { entry["payload"] = object{} },
+		"body: illegal base64":          func(_, payload object) { payload["body"] = "%" },
+		"its body: it has no kind":      func(_, payload object) { payload["body"] = []byte("{}") },
+	} {
+		var entry object
+		if err := json.Unmarshal(whole, &entry); err != nil {
+			t.Fatal(err)
+		}
+		change(entry, entry["Payload"].(object))
+		if _, err := readLogEntry(must(json.Marshal(entry))); err == nil || !strings.Contains(err.Error(), strings.TrimRight(says, " ")) {
+			t.Errorf("%v, want %s", err, says)
+		}
+	}
+}
+
 // TestPanicsAreRefusals panics on our own goroutine, in place of a parser.
 func TestPanicsAreRefusals(t *testing.T) {
 	t.Parallel()

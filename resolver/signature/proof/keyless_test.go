@@ -153,3 +153,28 @@ func TestKeylessClassic(t *testing.T) {
 		})
 	}
 }
+
+// TestEarliestTime has a log and a timestamp authority vouch for different times.
+func TestEarliestTime(t *testing.T) {
+	t.Parallel()
+	ours := must(NewSigstore())
+	from := time.Now().Add(-24 * time.Hour).Truncate(time.Second)
+	signer := must(ours.Keyless(Identity{Issuer: tokenBy, Subject: holder, NotBefore: from}))
+	first, second := from.Add(time.Minute), from.Add(2*time.Minute)
+	for _, stamps := range []int{0, 1} {
+		j := judge(t, engine.Trust{Roots: roots(ours.TrustedRoot()), Logs: 1, SCTs: 1, Timestamps: stamps})
+		for _, e := range []Evidence{
+			{Log: Rekor, LogTime: first, Timestamp: true, TimestampTime: second},
+			{Log: Rekor, LogTime: second, Timestamp: true, TimestampTime: first},
+		} {
+			for _, item := range []*Item{
+				must(ours.Classic(signer, about(), e)), must(ours.Classic(signer, provenance(), e)), must(ours.Bundle("0.3", signer, about(), e)),
+			} {
+				got, err := j.Judge(found(t, item), digest)
+				if err != nil || !got.Time.Equal(first) {
+					t.Errorf("%s, log at %v, stamp at %v: %v, %v", item.MediaType, e.LogTime, e.TimestampTime, got.Time, err)
+				}
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
@@ -23,7 +24,6 @@ import (
 type oldEntry struct {
 	entry    *tlog.Entry
 	material []byte // DER: the certificate, or else the key
-	is       string // of the material: the PEM block's type
 }
 
 // readOldEntry reads such an entry's body, and tells whether it is for this envelope.
@@ -74,7 +74,7 @@ func readOldEntry(entry *tlog.Entry, body, envelope []byte) (*oldEntry, error) {
 	if block == nil {
 		return nil, errors.New("it has neither key nor certificate")
 	}
-	return &oldEntry{entry: entry, material: block.Bytes, is: block.Type}, nil
+	return &oldEntry{entry: entry, material: block.Bytes}, nil
 }
 
 // verifyOld verifies what s says with an entry of the old type: everything that sigstore-go's Verifier sees to, by the
@@ -129,7 +129,7 @@ func (j *Judge) verifyOld(s *signed, e *entity, material root.TrustedMaterial, k
 // by tells whether the entry names the signer of s: the key k, or the certificate if that is nil.
 func (o *oldEntry) by(s *signed, k *key) bool {
 	if k == nil {
-		return o.is == "CERTIFICATE" && string(o.material) == string(s.certificate.Raw)
+		return bytes.Equal(o.material, s.certificate.Raw)
 	}
 	public, err := x509.ParsePKIXPublicKey(o.material)
 	if err != nil {
