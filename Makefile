@@ -33,7 +33,7 @@ lint: ## gofumpt, go vet and staticcheck
 fmt: ## format the code
 	$(GO) tool $(TOOLS) gofumpt -w .
 
-e2e: ## against the real plugin, a real registry and the real cosign (installs what it needs; minutes when cold)
+e2e: ## against the real plugin, registries, cosign v2 and v3, Fulcio, Rekor and TSA (installs what it needs; half an hour when cold)
 	deploy/e2e/run
 
 bench: ## the benchmarks beside the code

@@ -166,11 +166,20 @@ func (q *question) missing() engine.Reason {
 
 // whose says by what something is valid, in words.
 func (q *question) whose() string {
-	switch t := q.authority.Trust; {
+	t, also := q.authority.Trust, ""
+	switch {
+	case t.Logs > 0 && t.Timestamps > 0:
+		also = ", in a trusted log and with a trusted timestamp"
+	case t.Logs > 0:
+		also = " and in a trusted log"
+	case t.Timestamps > 0:
+		also = " and with a trusted timestamp"
+	}
+	switch {
 	case len(t.Keys) == 1:
-		return "by this key"
+		return "by this key" + also
 	case len(t.Keys) > 1:
-		return "by any of these keys"
+		return "by any of these keys" + also
 	}
 	return "vouched for by the policy's trusted roots"
 }
