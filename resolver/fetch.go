@@ -180,14 +180,13 @@ func (r *Resolver) exchange(ctx context.Context, e endpoint, a ask, u *url.URL) 
 	case <-ctx.Done():
 		return reply{}, false, e.timeout(fmt.Errorf("all %d places for requests were taken: %w", cap(e.slots), ctx.Err()))
 	}
-	ctx, span := trace.SpanFromContext(ctx).TracerProvider().Tracer(tracerName).Start(ctx, "registry "+a.class,
-		trace.WithSpanKind(trace.SpanKindClient))
-	start := time.Now()
+	ctx, span := startSpan(ctx, "registry ", a.class, trace.SpanKindClient)
+	start, onWire := time.Now(), true
 	defer func() {
 		o, took := e.outcome(a, rep, f), time.Since(start)
 		e.counters.observe(o, took)
 		endSpan(span, u, rep.status, o)
-		if r.observe != nil {
+		if r.observe != nil && onWire {
 			r.observe(requestOf(u, rep, f, start, took))
 		}
 	}()
@@ -197,7 +196,7 @@ func (r *Resolver) exchange(ctx context.Context, e endpoint, a ask, u *url.URL) 
 	defer cancel()
 	req := (&http.Request{
 		Method: http.MethodGet, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{"User-Agent": {r.userAgent}, "Accept": {a.accept}},
+		Header: http.Header{"User-Agent": r.userAgent, "Accept": {a.accept}},
 		Close:  r.closed.Load(), // nobody would ever use the connection again
 	}).WithContext(ctx)
 	if a.authorization != "" {
@@ -205,19 +204,20 @@ func (r *Resolver) exchange(ctx context.Context, e endpoint, a ask, u *url.URL) 
 	}
 	resp, err := guard{e, a.where, e.transport}.RoundTrip(req)
 	if err != nil {
+		onWire = !errors.As(err, &f) // or else the guard's
 		f, again = e.transportFailure(parent, a, err)
 		return reply{}, again, f
 	}
 	defer resp.Body.Close()
 	rep = reply{status: resp.StatusCode, header: resp.Header}
 	if resp.StatusCode != http.StatusOK {
-		rep.body, _ = readAtMost(resp.Body, maxErrorBody) // only its codes are wanted, and only for the log
+		rep.body, _ = readAtMost(resp.Body, resp.ContentLength, maxErrorBody) // only its codes are wanted, and only for the log
 		return rep, false, nil
 	}
 	if f := e.checkHead(a, resp); f != nil {
 		return rep, false, f
 	}
-	rep.body, err = readAtMost(resp.Body, a.max)
+	rep.body, err = readAtMost(resp.Body, resp.ContentLength, a.max)
 	switch {
 	case errors.Is(err, errOversize):
 		return rep, false, e.oversize(a)
@@ -268,9 +268,14 @@ func (e endpoint) transportFailure(parent context.Context, a ask, err error) (f 
 
 var errOversize = errors.New("more than allowed")
 
-// readAtMost reads to the end, and holds no more than twice of what came: what was announced proves nothing.
-func readAtMost(body io.Reader, limit int64) ([]byte, error) {
-	b := make([]byte, 0, 4<<10)
+// readAtMost reads to the end. Beyond the first 4 KiB it holds no more than twice of what came: what was announced
+// proves nothing, and only saves room where it is less.
+func readAtMost(body io.Reader, announced, limit int64) ([]byte, error) {
+	room := int64(4 << 10)
+	if announced >= 0 {
+		room = min(room, announced+1) // for the read that finds the end
+	}
+	b := make([]byte, 0, room)
 	for {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
@@ -308,7 +313,19 @@ func (e endpoint) outcome(a ask, rep reply, f *engine.Failure) outcome {
 	return outcomeOf(e.statusFailure(a, rep))
 }
 
+// startSpan begins a span where the request is traced; elsewhere, it returns nil.
+func startSpan(ctx context.Context, name, class string, kind trace.SpanKind) (context.Context, trace.Span) {
+	parent := trace.SpanFromContext(ctx)
+	if !parent.IsRecording() && !parent.SpanContext().IsValid() {
+		return ctx, nil
+	}
+	return parent.TracerProvider().Tracer(tracerName).Start(ctx, name+class, trace.WithSpanKind(kind))
+}
+
 func endSpan(span trace.Span, u *url.URL, status int, o outcome) {
+	if span == nil {
+		return
+	}
 	if span.IsRecording() {
 		span.SetAttributes(
 			attribute.String("http.request.method", http.MethodGet),

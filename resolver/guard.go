@@ -119,7 +119,7 @@ func (g guard) refuse(req *http.Request) *engine.Failure {
 // owns tells whether a URL leads to the registry itself.
 func (e endpoint) owns(u *url.URL) bool {
 	own := url.URL{Scheme: e.scheme(), Host: e.host}
-	return hostPort(u) == hostPort(&own)
+	return u.Host == own.Host && u.Scheme == own.Scheme || hostPort(u) == hostPort(&own)
 }
 
 func (e endpoint) isTokenHost(u *url.URL) bool {

@@ -41,7 +41,12 @@ func parseHostPattern(s string) (hostPattern, error) {
 	return hostPattern{text: text, exact: !strings.Contains(text, "*"), re: re}, nil
 }
 
-func (p hostPattern) match(host string) bool { return p.re.MatchString(host) }
+func (p hostPattern) match(host string) bool {
+	if p.exact {
+		return host == p.text
+	}
+	return p.re.MatchString(host)
+}
 
 func anyMatch(patterns []hostPattern, host string) bool {
 	for i := range patterns {

@@ -27,7 +27,7 @@ const MaxManifest = 4 << 20
 // concurrent use. To take up a changed configuration, or changed credentials, make another and Close this one.
 type Resolver struct {
 	registries  []*registry
-	userAgent   string
+	userAgent   []string      // as a header's values
 	observe     func(Request) // may be nil
 	tagTTL      time.Duration
 	tags        *cache.Cache[string, engine.Digest] // by registry/repository:tag
@@ -60,7 +60,7 @@ func newResolver(c Config, dial dialFunc) (*Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Resolver{userAgent: c.UserAgent, observe: c.Observe, tagTTL: c.TagTTL}
+	r := &Resolver{userAgent: []string{c.UserAgent}, observe: c.Observe, tagTTL: c.TagTTL}
 	for i, entry := range c.Registries {
 		reg, err := newRegistry(entry, dial)
 		if err != nil {
@@ -154,7 +154,7 @@ func (r *Resolver) Resolve(ctx context.Context, ref engine.Reference) (engine.Re
 	host := canonicalHost(ref.Registry)
 	key := host + "/" + ref.Repository + ":" + ref.Tag
 	loaded, err := r.tags.Do(ctx, key, func(ctx context.Context) (engine.Digest, time.Duration, error) {
-		ctx, span := trace.SpanFromContext(ctx).TracerProvider().Tracer(tracerName).Start(ctx, "resolve")
+		ctx, span := startSpan(ctx, "resolve", "", trace.SpanKindInternal)
 		d, err := r.resolve(ctx, key)
 		endResolve(span, key, err)
 		return d, r.tagTTL, err
@@ -170,7 +170,7 @@ func (r *Resolver) resolve(ctx context.Context, image string) (engine.Digest, er
 	if err != nil || ref.Digest != "" || ref.String() != image {
 		return "", invalidReference(err)
 	}
-	e, ref, err := r.endpoint(ref)
+	e, err := r.listed(ref.Registry)
 	if err != nil {
 		return "", err
 	}
@@ -179,6 +179,9 @@ func (r *Resolver) resolve(ctx context.Context, image string) (engine.Digest, er
 }
 
 func endResolve(span trace.Span, image string, err error) {
+	if span == nil {
+		return
+	}
 	if span.IsRecording() {
 		span.SetAttributes(attribute.String("sluice.image", image))
 		var f *engine.Failure
@@ -206,6 +209,14 @@ func (r *Resolver) Manifest(ctx context.Context, ref engine.Reference) (Manifest
 	return r.fetchManifest(ctx, e, ref)
 }
 
+func isManifest(mediaType string) bool {
+	switch types.MediaType(mediaType) {
+	case types.OCIManifestSchema1, types.OCIImageIndex, types.DockerManifestSchema2, types.DockerManifestList:
+		return true
+	}
+	return false
+}
+
 const acceptManifests = string(types.OCIManifestSchema1) + ", " + string(types.OCIImageIndex) + ", " +
 	string(types.DockerManifestSchema2) + ", " + string(types.DockerManifestList)
 
@@ -218,10 +229,11 @@ func (r *Resolver) fetchManifest(ctx context.Context, e endpoint, ref engine.Ref
 		a.class, a.where, target = classTag, toRegistry, ref.Tag
 	}
 	a.check = func(rep *reply) *engine.Failure {
-		mediaType, _, err := mime.ParseMediaType(rep.header.Get("Content-Type"))
-		switch types.MediaType(mediaType) {
-		case types.OCIManifestSchema1, types.OCIImageIndex, types.DockerManifestSchema2, types.DockerManifestList:
-		default:
+		mediaType, err := rep.header.Get("Content-Type"), error(nil)
+		if !isManifest(mediaType) { // as it stands, as a rule
+			mediaType, _, err = mime.ParseMediaType(mediaType)
+		}
+		if !isManifest(mediaType) {
 			return e.failf(engine.ReasonRegistryMalformed, fmt.Errorf("Content-Type %.100q: %w", mediaType, err),
 				"sent something that is no manifest of a known type")
 		}
@@ -279,13 +291,19 @@ func (r *Resolver) endpoint(ref engine.Reference) (endpoint, engine.Reference, e
 	if err != nil || own.Name() != ref.Name() || own.Tag != ref.Tag {
 		return endpoint{}, ref, invalidReference(err)
 	}
+	e, err := r.listed(own.Registry)
+	return e, own, err
+}
+
+// listed finds the entry for a host, which is in canonical form.
+func (r *Resolver) listed(host string) (endpoint, error) {
 	for _, reg := range r.registries {
-		if reg.host.match(own.Registry) {
-			return endpoint{reg, own.Registry}, own, nil
+		if reg.host.match(host) {
+			return endpoint{reg, host}, nil
 		}
 	}
-	return endpoint{}, own, &engine.Failure{
+	return endpoint{}, &engine.Failure{
 		Reason: engine.ReasonRegistryNotListed,
-		Public: "registry " + strings.Clone(own.Registry) + " is not listed in the configuration",
+		Public: "registry " + strings.Clone(host) + " is not listed in the configuration",
 	}
 }
