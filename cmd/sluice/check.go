@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -63,7 +64,7 @@ registry can't be reached, whatever a policy's onError would make of it.`,
 		if err != nil {
 			return err
 		}
-		return f.decide(cmd.Context(), req, cmd.OutOrStdout())
+		return f.decide(cmd.Context(), req, cmd.OutOrStdout(), cmd.ErrOrStderr())
 	}
 	return cmd
 }
@@ -136,7 +137,7 @@ func (c *Config) addRegistries(hosts []string) {
 	}
 }
 
-func (f *checkFlags) decide(ctx context.Context, req *engine.Request, stdout io.Writer) error {
+func (f *checkFlags) decide(ctx context.Context, req *engine.Request, stdout, stderr io.Writer) error {
 	c, err := f.configuration()
 	if err != nil {
 		return err
@@ -147,7 +148,7 @@ func (f *checkFlags) decide(ctx context.Context, req *engine.Request, stdout io.
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	set, err := newRoots(c.path(c.TrustedRoots.CacheDir)).loadWaiting(ctx, paths)
+	set, err := newRoots(c.path(c.TrustedRoots.CacheDir), slog.New(slog.NewTextHandler(stderr, nil))).loadWaiting(ctx, paths)
 	if err != nil {
 		return invalid(err)
 	}

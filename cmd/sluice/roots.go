@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -28,9 +29,19 @@ type root struct {
 	expiries []trustroot.Expiry
 }
 
-func newRoots(cacheDir string) *roots {
+// newRoots keeps what it fetches in a directory, if it has a name, and logs how that went.
+func newRoots(cacheDir string, log *slog.Logger) *roots {
 	r := &roots{
-		updater: trustroot.NewUpdater(trustroot.UpdaterOptions{Dir: cacheDir, UserAgent: "sluice/" + readBuildInfo().Version}),
+		updater: trustroot.NewUpdater(trustroot.UpdaterOptions{
+			Dir: cacheDir, UserAgent: "sluice/" + readBuildInfo().Version,
+			Report: func(mirror string, err error) {
+				if err != nil {
+					log.Warn("a trusted root could not be fetched; what was fetched before stays in use", "mirror", mirror, "error", err)
+				} else {
+					log.Debug("a trusted root is up to date", "mirror", mirror)
+				}
+			},
+		}),
 		fetched: make(chan struct{}, 1),
 	}
 	r.inForce.Store(new([]root))

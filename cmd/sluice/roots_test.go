@@ -159,6 +159,9 @@ func TestTrustedRootByTUF(t *testing.T) {
 	if got := r.review("default", k.image).verdict(); got != "deny trust_root_missing" {
 		t.Fatalf("before the root is there: %s", got)
 	}
+	if logged := r.records.await(t, "a trusted root could not be fetched; what was fetched before stays in use"); logged["mirror"] != m.URL {
+		t.Errorf("logged %v", logged)
+	}
 	if text := r.get("/readyz?verbose"); !strings.Contains(text, m.URL+": not fetched yet") {
 		t.Errorf("/readyz does not say that the root is missing:\n%s", text)
 	}

@@ -133,7 +133,7 @@ func newService(ctx context.Context, f serveFlags, stderr io.Writer) (_ *service
 	if err != nil {
 		return nil, invalid(err)
 	}
-	s.roots = newRoots(config.path(config.TrustedRoots.CacheDir))
+	s.roots = newRoots(config.path(config.TrustedRoots.CacheDir), s.log)
 	s.reloader = newReloader(s, f.config)
 	if err := s.reloader.first(); err != nil {
 		return nil, invalid(err)

@@ -48,6 +48,9 @@ type UpdaterOptions struct {
 
 	// UserAgent names the client.
 	UserAgent string
+
+	// Report is told how each try ended, on the goroutine that tried; nil means that nobody asks.
+	Report func(mirror string, err error)
 }
 
 // Updater fetches trusted roots by TUF (The Update Framework, specification 1.0), in the background. Nobody ever waits
@@ -119,8 +122,11 @@ func (u *Updater) Retain(inUse func(mirror string) bool) {
 func (u *Updater) Fetch(ctx context.Context) error {
 	var errs []error
 	for _, s := range u.due(time.Now()) {
-		if u.refresh(ctx, s); s.failure != nil {
-			errs = append(errs, fmt.Errorf("trusted root from %s: %w", s.mirror, s.failure))
+		u.refresh(ctx, s)
+	}
+	for _, s := range u.Status() {
+		if s.Failure != nil {
+			errs = append(errs, fmt.Errorf("trusted root from %s: %w", s.Mirror, s.Failure))
 		}
 	}
 	return errors.Join(errs...)
@@ -198,6 +204,9 @@ func (u *Updater) pause(now time.Time) time.Duration {
 // refresh asks one mirror, and tells whether its root has become another one.
 func (u *Updater) refresh(ctx context.Context, s *source) bool {
 	raw, err := u.fetch(ctx, s)
+	if u.opts.Report != nil && ctx.Err() == nil {
+		u.opts.Report(s.mirror, err)
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	now := time.Now()
