@@ -273,7 +273,7 @@ var errOversize = errors.New("more than allowed")
 func readAtMost(body io.Reader, announced, limit int64) ([]byte, error) {
 	room := int64(4 << 10)
 	if announced >= 0 {
-		room = min(room, announced+1) // for the read that finds the end
+		room = min(room-1, announced) + 1 // for the read that finds the end
 	}
 	b := make([]byte, 0, room)
 	for {
