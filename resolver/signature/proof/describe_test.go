@@ -64,8 +64,14 @@ func TestDescribeJunk(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	for _, item := range []*attached.Item{
-		nil, {}, {Form: attached.Bundle}, {Form: attached.SimpleSigning, Content: []byte("[]")}, {Form: attached.Envelope, Content: []byte("{}")},
-		{Fault: errors.New("fault")}, {Failure: &engine.Failure{Reason: engine.ReasonTimeout}}, {Form: 99, Content: []byte("{}")},
+		nil,
+		{},
+		{Form: attached.Bundle},
+		{Form: attached.SimpleSigning, Content: []byte("[]")},
+		{Form: attached.Envelope, Content: []byte("{}")},
+		{Fault: errors.New("fault")},
+		{Failure: &engine.Failure{Reason: engine.ReasonTimeout}},
+		{Form: 99, Content: []byte("{}")},
 		{Form: attached.Bundle, Content: []byte("null")},
 	} {
 		if d := Describe(item); d.Err == nil {

@@ -29,6 +29,9 @@ func tooHard(public any) error {
 // parseCertificate reads a certificate that a signature brings. It lets go of what Go does not know about a critical
 // subject alternative name: sigstore-go reads those of the form OtherName itself, and refuses what neither can.
 func parseCertificate(der []byte) (*x509.Certificate, error) {
+	if len(der) > maxCertificate {
+		return nil, fmt.Errorf("it has more than %d bytes", maxCertificate)
+	}
 	c, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, err
@@ -51,6 +54,12 @@ func checkEntries(entries []*protorekor.TransparencyLogEntry) error {
 		return fmt.Errorf("there are %d, of which %d are looked at", len(entries), maxEntries)
 	}
 	for _, e := range entries {
+		switch p := e.GetInclusionProof(); {
+		case len(e.GetCanonicalizedBody()) > maxBody:
+			return fmt.Errorf("its body has more than %d bytes", maxBody)
+		case len(p.GetHashes()) > maxHashes || len(p.GetCheckpoint().GetEnvelope()) > maxCheckpoint:
+			return fmt.Errorf("its inclusion proof has more than %d hashes or its checkpoint more than %d bytes", maxHashes, maxCheckpoint)
+		}
 		kind, _, err := readKind(e.GetCanonicalizedBody())
 		switch {
 		case err != nil:
@@ -128,6 +137,9 @@ func checkTimestamps(timestamps [][]byte) error {
 		if len(raw) > maxTimestamp {
 			return fmt.Errorf("it has more than %d bytes", maxTimestamp)
 		}
+		if nested(raw) > maxDepth { // each level of which is copied with all that is in it
+			return fmt.Errorf("it is nested more than %d deep", maxDepth)
+		}
 		var response struct { // TimeStampResp (RFC 3161, section 2.4.2)
 			Status asn1.RawValue
 			Token  asn1.RawValue `asn1:"optional"`
@@ -146,4 +158,52 @@ func checkTimestamps(timestamps [][]byte) error {
 		}
 	}
 	return nil
+}
+
+// nested returns how deep the elements of DER, or of BER, are in one another. It stops where raw is neither.
+func nested(raw []byte) (deepest int) {
+	var ends []int // of the elements that are open; 0 if only a mark tells
+	for i := 0; i+1 < len(raw); {
+		for len(ends) > 0 && ends[len(ends)-1] == i {
+			ends = ends[:len(ends)-1]
+		}
+		tag := raw[i]
+		i++
+		if tag&0x1f == 0x1f { // and more bytes of it
+			for i < len(raw) && raw[i]&0x80 != 0 {
+				i++
+			}
+			i++
+		}
+		if i >= len(raw) {
+			return deepest
+		}
+		length := int(raw[i])
+		i++
+		switch octets := length & 0x7f; {
+		case tag == 0 && length == 0: // the mark
+			if len(ends) > 0 && ends[len(ends)-1] == 0 {
+				ends = ends[:len(ends)-1]
+			}
+			continue
+		case length == 0x80:
+			length = -i // so that its end is 0
+		case length < 0x80:
+		case octets > 4 || i+octets > len(raw):
+			return deepest
+		default:
+			length = 0
+			for _, b := range raw[i : i+octets] {
+				length = length<<8 | int(b)
+			}
+			i += octets
+		}
+		if constructed := tag&0x20 != 0; constructed {
+			ends = append(ends, i+length)
+			deepest = max(deepest, len(ends))
+		} else {
+			i += max(length, 0)
+		}
+	}
+	return deepest
 }

@@ -163,12 +163,21 @@ func TestMoreThanIsLookedAt(t *testing.T) {
 		}
 	}
 	for says, change := range map[string]func(b, m, e object){
-		"its log entry: there are 5":      func(_, m, e object) { m["tlogEntries"] = slices.Repeat([]any{e}, 5) },
-		"duplicate tlog entries":          func(_, m, e object) { m["tlogEntries"] = slices.Repeat([]any{e}, 4) },
-		"its timestamp: there are 5":      stamps(5, nil),
-		"its timestamp: it has more than": stamps(1, object{"signedTimestamp": make([]byte, maxTimestamp+1)}),
-		"no response of a timestamp":      stamps(1, object{"signedTimestamp": []byte("x")}),
-		"its timestamp: asn1":             stamps(1, object{"signedTimestamp": []byte{0x30, 0x04, 0x30, 0x00, 0x30, 0x00}}),
+		"its log entry: there are 5":       func(_, m, e object) { m["tlogEntries"] = slices.Repeat([]any{e}, 5) },
+		"duplicate tlog entries":           func(_, m, e object) { m["tlogEntries"] = slices.Repeat([]any{e}, 4) },
+		"its timestamp: there are 5":       stamps(5, nil),
+		"its timestamp: it has more than":  stamps(1, object{"signedTimestamp": make([]byte, maxTimestamp+1)}),
+		"no response of a timestamp":       stamps(1, object{"signedTimestamp": []byte("x")}),
+		"its timestamp: it is nested more": stamps(1, object{"signedTimestamp": slices.Concat(bytes.Repeat([]byte{0x30, 0x80}, 40), make([]byte, 80))}),
+		"its body has more than":           func(_, _, e object) { e["canonicalizedBody"] = make([]byte, maxBody+1) },
+		"more than 64 hashes": func(_, _, e object) {
+			e["inclusionProof"].(object)["hashes"] = slices.Repeat([]any{make([]byte, 32)}, 65)
+		},
+		"checkpoint more than": func(_, _, e object) {
+			e["inclusionProof"].(object)["checkpoint"] = object{"envelope": strings.Repeat("x", maxCheckpoint+1)}
+		},
+		"its certificate: it has more than": func(_, m, _ object) { m["certificate"] = object{"rawBytes": make([]byte, maxCertificate+1)} },
+		"its timestamp: asn1":               stamps(1, object{"signedTimestamp": []byte{0x30, 0x04, 0x30, 0x00, 0x30, 0x00}}),
 		"it is of the kind \"helm\"": func(_, _, e object) {
 			e["canonicalizedBody"] = []byte(`{"kind":"helm","apiVersion":"0.0.1","spec":{}}`)
 		},
@@ -222,5 +231,23 @@ func TestOneWayToTheRoot(t *testing.T) {
 	got := between([]*x509.Certificate{a, ca("a", "c", true), ca("leaf", "a", false), b, ca("root", "root", true), ca("b", "a", true)})
 	if len(got) != 2 || got[0] != a || got[1] != b {
 		t.Errorf("%v", got)
+	}
+}
+
+func TestNested(t *testing.T) {
+	t.Parallel()
+	repeat := func(n int, b ...byte) []byte { return bytes.Repeat(b, n) }
+	long := append([]byte{0x30, 0x82, 1, 4, 4, 0x82, 1, 0}, repeat(256, 0x30)...) // an octet string is not looked into
+	for want, raws := range map[int][][]byte{
+		0: {nil, {0x30}, {2, 1, 5}, {0x3f, 0x81, 0}, {0x3f, 0x81}, {0x30, 0x85, 0, 0, 0, 0, 2}, {0x30, 0x82, 1}, {0, 0, 0, 0}, {4, 0x80, 0x30}},
+		1: {{0x3f, 0x81, 0, 0}, {0x30, 0x84, 0, 0, 0, 2}, {0x30, 0}, {0x30, 3, 2, 1, 5}, {0x30, 0, 0x30, 0, 0x31, 0}, {0x30, 0x80, 0, 0, 0x30, 0}, long, {0xa0, 2, 5, 0}, repeat(50, 0x30, 0x80, 0, 0)},
+		2: {{0x30, 4, 0x30, 0, 0x30, 0}, {0x30, 0x81, 2, 0x30, 0}, {0x30, 0x80, 0x30, 2, 5, 0, 0, 0}, {0x30, 0x80, 0x30, 0x80}},
+		9: {repeat(9, 0x30, 0x80), repeat(9, 0x3f, 0x81, 1, 0x80), {0x30, 16, 0x30, 14, 0x30, 12, 0x30, 10, 0x30, 8, 0x30, 6, 0x30, 4, 0x30, 2, 0x30, 0}},
+	} {
+		for _, raw := range raws {
+			if got := nested(raw); got != want {
+				t.Errorf("% x: %d, want %d", raw, got, want)
+			}
+		}
 	}
 }

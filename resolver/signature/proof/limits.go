@@ -40,6 +40,13 @@ const (
 	maxTimestamps = 4
 	maxTimestamp  = 32 << 10
 
+	// maxBody and maxCheckpoint bound those of a log entry, and maxCertificate a certificate, in bytes; they have about
+	// 4,000, 300 and 1,000. maxHashes is how many an inclusion proof may have: one for each time that the log doubled.
+	maxBody        = 128 << 10
+	maxCheckpoint  = 16 << 10
+	maxCertificate = 64 << 10
+	maxHashes      = 64
+
 	// maxRSA and maxExponent bound RSA keys that a signature brings, in bits: cosign's own are no larger.
 	maxRSA      = 4096
 	maxExponent = 65537
