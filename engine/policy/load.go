@@ -95,8 +95,8 @@ func (l *loader) load(paths []string, opts Options) (*Set, error) {
 		docs = append(docs, of...)
 	}
 	errs = append(errs, set.compile(docs, opts))
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
+	if errs = inOrder(errs, files); len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	if len(set.Policies) == 0 {
 		return nil, fmt.Errorf("there is no policy in %s, but only what policies can refer to", strings.Join(paths, ", "))
@@ -115,6 +115,27 @@ func (l *loader) load(paths []string, opts Options) (*Set, error) {
 	}
 	w.h.Sum(set.Hash[:0])
 	return set, nil
+}
+
+// inOrder takes joined errors apart, and puts them into the order in which the files are read: those of the whole load
+// come first.
+func inOrder(errs []error, files []string) []error {
+	var all []error
+	for _, err := range errs {
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
+			all = append(all, inOrder(joined.Unwrap(), files)...)
+		} else if err != nil {
+			all = append(all, err)
+		}
+	}
+	file := func(err error) int {
+		if e := (*strictyaml.Error)(nil); errors.As(err, &e) {
+			return slices.Index(files, e.File)
+		}
+		return -1
+	}
+	slices.SortStableFunc(all, func(a, b error) int { return cmp.Compare(file(a), file(b)) })
+	return all
 }
 
 // distinct sorts roots by name and takes out those that are there twice.
