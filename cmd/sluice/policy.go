@@ -47,6 +47,9 @@ func newPolicyValidate() *cobra.Command {
 		if err != nil {
 			return invalid(err, "sluice policy schema prints a JSON schema, with which an editor finds such mistakes")
 		}
+		for _, note := range set.Notes {
+			fmt.Fprintf(cmd.ErrOrStderr(), "note: %s\n", note)
+		}
 		for _, p := range set.Policies {
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: valid\n", p.Name)
 		}
@@ -59,6 +62,7 @@ func newPolicyValidate() *cobra.Command {
 type validated struct {
 	Valid    bool              `json:"valid"`
 	Policies []string          `json:"policies"`
+	Notes    []string          `json:"notes,omitempty"` // of ClusterImagePolicy documents: what is kept in another form
 	Errors   []validationError `json:"errors"`
 }
 
@@ -75,6 +79,7 @@ func validation(set *policy.Set, err error) validated {
 		for _, p := range set.Policies {
 			v.Policies = append(v.Policies, p.Name)
 		}
+		v.Notes = set.Notes
 	}
 	for _, e := range flatten(err) {
 		var placed *strictyaml.Error

@@ -174,6 +174,9 @@ func (r *reloader) takeRules() error {
 	r.config, r.policies, r.seen[partRules] = c, set, hash
 	r.service.engine.Load(engine.NewSnapshot(set.Policies, c.noMatch()))
 	r.service.roots.take(set)
+	for _, note := range set.Notes {
+		r.service.log.Warn("a ClusterImagePolicy document is kept in another form", "note", note)
+	}
 	if fmt.Sprint(c.resolver(), c.Cache) != fmt.Sprint(before.resolver(), before.Cache) {
 		r.seen[partRegistries] = ""
 	}
