@@ -50,6 +50,7 @@ func TestHolds(t *testing.T) {
 		`predicate.large == 9223372036854775807`:                                 true,
 		`predicate.large > 9223372036854775806`:                                  true,
 		`predicate.larger > 9.2e18`:                                              true,
+		`size(predicate.list) > 2.5 && 1 < 1.5`:                                  true,
 		`type(predicate.int) == int && type(predicate.double) == double`:         true,
 		`predicate.int + 1 == 2 && predicate.half * 2.0 == 1.0`:                  true,
 		`1 in predicate.list && 1.0 in predicate.list && !(4 in predicate.list)`: true,

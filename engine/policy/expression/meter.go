@@ -25,7 +25,7 @@ const CostLimit = 1_000_000
 
 const (
 	textUnit = 10 // bytes of text that are read or made for one unit
-	stepUnit = 40 // steps of a search for one unit
+	stepUnit = 20 // steps of a search for one unit
 )
 
 // run is one evaluation.

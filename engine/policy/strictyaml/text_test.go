@@ -36,6 +36,7 @@ func TestTextErrorf(t *testing.T) {
 	f(`a: "b\\d"`, 1, 4, true, 1, 9)
 	f(`a: "b\td"`, 1, 2, true, 1, 6)
 	f(`a: "b\td"`, 1, 3, false, 1, 4) // behind an escape
+	f(`a: "b\x22d"`, 1, 3, false, 1, 4)
 	f(`a: 'b''d'`, 1, 3, true, 1, 8)
 	f(`a: 'äöü'`, 1, 3, true, 1, 7)
 	f("a: |\n  b\n    cd\n\n  e\n", 1, 1, true, 2, 3)
