@@ -14,6 +14,9 @@ import (
 )
 
 type config struct {
+	TrustedRoots struct {
+		CacheDir string `yaml:"cacheDir"`
+	} `yaml:"trustedRoots"`
 	APIVersion string `yaml:"apiVersion"`
 	Kind       string
 	Listen     string
@@ -80,7 +83,7 @@ func TestConfig(t *testing.T) {
 	var all config
 	strict(t, uncomment(data), &all)
 	if len(all.Registries) != 2 || all.Registries[1].Host != "index.docker.io" || all.Registries[0].Retries != 2 ||
-		len(all.TLS.ClientNames) != 1 || all.TLS.TokenFile == "" || all.Log.Format != "json" {
+		len(all.TLS.ClientNames) != 1 || all.TLS.TokenFile == "" || all.Log.Format != "json" || all.TrustedRoots.CacheDir == "" {
 		t.Errorf("with all settings in use: %+v", all)
 	}
 

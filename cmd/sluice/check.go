@@ -250,7 +250,7 @@ func (a *checkAnswer) print(w io.Writer) error {
 	if a.Explain != nil {
 		a.Explain.print(&b)
 	}
-	_, err := io.WriteString(w, b.String())
+	_, err := io.WriteString(w, printable(b.String()))
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"sluice/engine"
 	"sluice/resolver"
@@ -40,6 +41,14 @@ func (e *explanation) finding(f signature.Finding) {
 type explained struct {
 	Requests   []explainedRequest   `json:"requests"`
 	Signatures []explainedSignature `json:"signatures"`
+	Places     []explainedPlace     `json:"places"` // those that have nothing, or could not be looked at
+}
+
+// explainedPlace is what there is to say of a whole place.
+type explainedPlace struct {
+	Image string `json:"image"` // where it was looked for
+	Place string `json:"place"`
+	Error string `json:"error,omitempty"` // why it could not be looked at; empty if there is nothing
 }
 
 // explainedRequest is one request on the wire.
@@ -53,7 +62,7 @@ type explainedRequest struct {
 	ErrorMessage string  `json:"error,omitempty"`
 }
 
-// explainedSignature is one thing that was found, and what it is worth to one authority; or that a place has nothing.
+// explainedSignature is one thing that was found, and what it is worth to one authority.
 type explainedSignature struct {
 	Image     string `json:"image"` // where it was looked for
 	Policy    string `json:"policy"`
@@ -132,7 +141,7 @@ func (o saysOfItself) String() string {
 func (e *explanation) explain(policies []*engine.Policy) *explained {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	out := &explained{Requests: []explainedRequest{}, Signatures: []explainedSignature{}}
+	out := &explained{Requests: []explainedRequest{}, Signatures: []explainedSignature{}, Places: []explainedPlace{}}
 	slices.SortStableFunc(e.requests, func(a, b resolver.Request) int { return a.Start.Compare(b.Start) })
 	for _, r := range e.requests {
 		one := explainedRequest{
@@ -148,6 +157,12 @@ func (e *explanation) explain(policies []*engine.Policy) *explained {
 		return cmp.Or(cmp.Compare(a.Ref.String(), b.Ref.String()), cmp.Compare(a.Authority.Name, b.Authority.Name), cmp.Compare(a.Place, b.Place))
 	})
 	for _, f := range e.findings {
+		if f.Item == nil {
+			if p := explainPlace(f); !slices.Contains(out.Places, p) {
+				out.Places = append(out.Places, p)
+			}
+			continue
+		}
 		for _, w := range sharing(f, policies) {
 			out.Signatures = append(out.Signatures, explainFinding(f, w))
 		}
@@ -179,13 +194,19 @@ func sharing(f signature.Finding, policies []*engine.Policy) []whose {
 	return all
 }
 
+func explainPlace(f signature.Finding) explainedPlace {
+	p := explainedPlace{Image: f.Ref.String(), Place: f.Place.String()}
+	var failed *engine.Failure
+	if errors.As(f.Err, &failed) && failed.Reason != engine.ReasonSignatureMissing && failed.Reason != engine.ReasonAttestationMissing {
+		p.Error = failed.Error()
+	}
+	return p
+}
+
 func explainFinding(f signature.Finding, w whose) explainedSignature {
 	s := explainedSignature{
-		Image: f.Ref.String(), Policy: w.policy, Authority: w.authority.Name, Found: f.Place.String(), Millis: inMillis(f.Took),
-	}
-	if f.Item != nil {
-		s.Found = f.Item.Found
-		s.saysOfItself = claimed(proof.Describe(f.Item))
+		Image: f.Ref.String(), Policy: w.policy, Authority: w.authority.Name, Found: f.Item.Found, Millis: inMillis(f.Took),
+		saysOfItself: claimed(proof.Describe(f.Item)),
 	}
 	if f.Err != nil {
 		s.Why = f.Err.Error()
@@ -213,6 +234,16 @@ func inMillis(d time.Duration) float64 {
 	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
 }
 
+// printable takes out of a text what a terminal would act on: much of it is what somebody has pushed.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
+}
+
 // print writes the explanation for people.
 func (x *explained) print(b *strings.Builder) {
 	image := ""
@@ -230,6 +261,16 @@ func (x *explained) print(b *strings.Builder) {
 			fmt.Fprintf(b, "    verified, and does not count for %s: %s\n", whose, s.Why)
 		default:
 			fmt.Fprintf(b, "    does not count for %s: %s\n", whose, strings.ReplaceAll(s.Why, "\n", "\n      "))
+		}
+	}
+	for i, p := range x.Places {
+		if i == 0 || p.Image != x.Places[i-1].Image {
+			fmt.Fprintf(b, "\nlooked at %s\n", p.Image)
+		}
+		if p.Error != "" {
+			fmt.Fprintf(b, "  %s: %s\n", p.Place, p.Error)
+		} else {
+			fmt.Fprintf(b, "  nothing at %s\n", p.Place)
 		}
 	}
 	b.WriteString("\nrequests (ms since the beginning, ms taken)\n")

@@ -45,7 +45,10 @@ func newInspect() *cobra.Command {
 name. What they say of themselves is not verified, unless --key or --trusted-root says by what: anyone who may push to the
 repository can attach anything.
 
---write-policy writes the policy that would accept them, as a starting point.`,
+--write-policy writes a policy that names them, as a starting point. It accepts what was verified; of what was not, it is a
+guess at whom to trust.
+
+Exit codes: 0 looked at everything; 1 there is no such image; 3 some of it could not be looked at.`,
 		Example: `  sluice inspect registry.example.com/team/app:v1 --config sluice.yaml
   sluice inspect registry.example.com/team/app:v1 --config sluice.yaml --trusted-root root.json --write-policy app.yaml`,
 		Args: cobra.ExactArgs(1),
@@ -56,7 +59,7 @@ repository can attach anything.
 	flags.StringVar(&f.at, "signature-repository", "", "look there, and not beside the image")
 	flags.StringVar(&f.key, "key", "", "verify by the public keys of this PEM file")
 	flags.StringVar(&f.trustedRoot, "trusted-root", "", "verify by this trusted_root.json, asking for a log's entry and a certificate log's promise")
-	flags.StringVar(&f.writePolicy, "write-policy", "", "write a policy that would accept what was found (- for standard output, in place of the list)")
+	flags.StringVar(&f.writePolicy, "write-policy", "", "write a policy that names what was found, as a starting point, to a new file (- for standard output, in place of the list)")
 	flags.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long looking may take")
 	check := outputFlag(cmd, &f.output)
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
@@ -170,7 +173,7 @@ func (f *inspectFlags) look(ctx context.Context, r *resolver.Resolver, ref engin
 	if ref.Digest == "" {
 		resolution, err := r.Resolve(ctx, ref)
 		if err != nil {
-			return nil, &exitError{code: exitUndecidable, err: err}
+			return nil, unresolved(err)
 		}
 		ref.Digest = resolution.Digest
 	}
@@ -200,6 +203,21 @@ func (f *inspectFlags) look(ctx context.Context, r *resolver.Resolver, ref engin
 		}
 	}
 	return out, nil
+}
+
+// unresolved is what becomes of a tag that can't be resolved.
+func unresolved(err error) error {
+	var f *engine.Failure
+	if !errors.As(err, &f) {
+		return &exitError{code: exitUndecidable, err: err}
+	}
+	switch f.Reason {
+	case engine.ReasonImageNotFound:
+		return &exitError{code: exitDenied, err: errors.New(f.Public)}
+	case engine.ReasonRegistryNotListed:
+		return invalid(errors.New(f.Public), "name it with --registry HOST")
+	}
+	return &exitError{code: exitUndecidable, err: err}
 }
 
 var formNames = map[attached.Form]string{
@@ -238,6 +256,16 @@ func inspectItem(item *attached.Item, digest engine.Digest, judge *proof.Judge) 
 	return one
 }
 
+// writeNew writes a file that is not there yet.
+func writeNew(name, text string) error {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(file, text)
+	return errors.Join(err, file.Close())
+}
+
 // tell prints the list and writes the policy.
 func (f *inspectFlags) tell(found *inspected, ref engine.Reference, stdout io.Writer) error {
 	if f.writePolicy != "" {
@@ -246,8 +274,8 @@ func (f *inspectFlags) tell(found *inspected, ref engine.Reference, stdout io.Wr
 			_, err := io.WriteString(stdout, text)
 			return err
 		}
-		if err := os.WriteFile(f.writePolicy, []byte(text), 0o644); err != nil {
-			return err
+		if err := writeNew(f.writePolicy, text); err != nil {
+			return invalid(err, "name another file, or - for standard output")
 		}
 	}
 	if f.output == "json" {
@@ -276,7 +304,7 @@ func (f *inspectFlags) tell(found *inspected, ref engine.Reference, stdout io.Wr
 	for _, failure := range found.Failures {
 		fmt.Fprintf(&b, "failed: %s\n", failure)
 	}
-	if _, err := io.WriteString(stdout, b.String()); err != nil {
+	if _, err := io.WriteString(stdout, printable(b.String())); err != nil {
 		return err
 	}
 	if len(found.Failures) > 0 {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,7 +74,7 @@ func (f *inspectFlags) writeAuthority(b *strings.Builder, name string, items []i
 	if keys {
 		fmt.Fprintf(b, "  - name: %s-by-key\n", name)
 		if f.key != "" {
-			fmt.Fprintf(b, "    key: {file: %s}\n", quoteYAML(f.key))
+			fmt.Fprintf(b, "    key: {file: %s}\n", quoteYAML(f.fromPolicy(f.key)))
 		} else {
 			b.WriteString("    key: {file: signer.pub} # the public key, which a signature does not carry\n")
 		}
@@ -89,11 +90,23 @@ func (f *inspectFlags) writeAuthority(b *strings.Builder, name string, items []i
 		fmt.Fprintf(b, "      - {issuer: %s, subject: %s}\n", quoteYAML(id.issuer), quoteYAML(id.subject))
 	}
 	if f.trustedRoot != "" {
-		fmt.Fprintf(b, "      trustedRoot: %s\n", quoteYAML(f.trustedRoot))
+		fmt.Fprintf(b, "      trustedRoot: %s\n", quoteYAML(f.fromPolicy(f.trustedRoot)))
 	} else {
-		b.WriteString("      trustedRoot: {tuf: {}} # sigstore's public-good instance\n")
+		b.WriteString("      trustedRoot: {tuf: {}} # a guess, sigstore's public-good instance: put your trusted_root.json here if it is another\n")
 	}
 	end()
+}
+
+// fromPolicy is the name of a file as the policy has it: relative to where the policy is written.
+func (f *inspectFlags) fromPolicy(name string) string {
+	if f.writePolicy == "-" || filepath.IsAbs(name) {
+		return name
+	}
+	relative, err := filepath.Rel(filepath.Dir(f.writePolicy), name)
+	if err != nil {
+		return name
+	}
+	return relative
 }
 
 func attestationTypes(items []inspectedItem) []string {

@@ -248,6 +248,16 @@ func (s *service) instruments() []telemetry.Instrument {
 					}
 				})
 			}),
+		telemetry.Gauge("sluice_trusted_root_fetched", "Whether a trusted root that policies have fetched is there (1), or what needs it is undecided (0).",
+			func(observe values) {
+				for _, s := range s.roots.updater.Status() {
+					there := 0.0
+					if len(s.Root) > 0 {
+						there = 1
+					}
+					observe(there, label("root", s.Mirror))
+				}
+			}),
 		telemetry.Gauge("sluice_trusted_root_expiry_timestamp_seconds", "When what is in a trusted root ends, as Unix time.",
 			func(observe values) {
 				for _, r := range *s.roots.inForce.Load() {

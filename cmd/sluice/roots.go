@@ -36,7 +36,7 @@ func newRoots(cacheDir string, log *slog.Logger) *roots {
 			Dir: cacheDir, UserAgent: "sluice/" + readBuildInfo().Version,
 			Report: func(mirror string, err error) {
 				if err != nil {
-					log.Warn("a trusted root could not be fetched; what was fetched before stays in use", "mirror", mirror, "error", err)
+					log.Warn("a trusted root could not be fetched; what was fetched before stays in use, and without it images that need it are undecided", "mirror", mirror, "error", err)
 				} else {
 					log.Debug("a trusted root is up to date", "mirror", mirror)
 				}

@@ -110,6 +110,9 @@ func TestTrustedRootFile(t *testing.T) {
 		t.Fatalf("%s: %s", k.image, got)
 	}
 	exposition := r.get("/metrics")
+	if strings.Contains(exposition, "sluice_trusted_root_fetched{") {
+		t.Error("a root in a file counts as one that is fetched")
+	}
 	for _, want := range []string{
 		`sluice_trusted_root_age_seconds\{id="[0-9a-f]{12}",root="[^"]*trusted_root.json"\} [0-9.e-]+`,
 		`sluice_trusted_root_expiry_timestamp_seconds\{id="[0-9a-f]{12}",kind="certificate_authority",name="[^"]+",root="[^"]*trusted_root.json"\} [0-9.e+]+`,
@@ -148,6 +151,7 @@ func TestTrustedRootByTUF(t *testing.T) {
 	}
 	t.Cleanup(m.Close)
 	m.SetDown(true)
+	fetched := fmt.Sprintf("sluice_trusted_root_fetched{root=%q}", m.URL)
 	root := fmt.Sprintf("{tuf: {mirror: %q, root: {file: ../roots/root.json}}}", m.URL)
 	configure := func() files {
 		f := k.configure(root, "trustedRoots: {cacheDir: fetched}\n")
@@ -159,11 +163,14 @@ func TestTrustedRootByTUF(t *testing.T) {
 	if got := r.review("default", k.image).verdict(); got != "deny trust_root_missing" {
 		t.Fatalf("before the root is there: %s", got)
 	}
-	if logged := r.records.await(t, "a trusted root could not be fetched; what was fetched before stays in use"); logged["mirror"] != m.URL {
+	if logged := r.records.await(t, "a trusted root could not be fetched; what was fetched before stays in use, and without it images that need it are undecided"); logged["mirror"] != m.URL {
 		t.Errorf("logged %v", logged)
 	}
 	if text := r.get("/readyz?verbose"); !strings.Contains(text, m.URL+": not fetched yet") {
 		t.Errorf("/readyz does not say that the root is missing:\n%s", text)
+	}
+	if got := series(r.get("/metrics"))[fetched]; got != "0" {
+		t.Errorf("%s is %q before the first fetch", fetched, got)
 	}
 	r.end()
 
@@ -172,6 +179,9 @@ func TestTrustedRootByTUF(t *testing.T) {
 	r.awaitVerdict(k.image, "allow passed")
 	if text := r.get("/readyz?verbose"); strings.Contains(text, "not fetched") {
 		t.Errorf("/readyz still says that the root is missing:\n%s", text)
+	}
+	if got := series(r.get("/metrics"))[fetched]; got != "1" {
+		t.Errorf("%s is %q after the first fetch", fetched, got)
 	}
 	if want := `sluice_trusted_root_age_seconds{id="`; !strings.Contains(r.get("/metrics"), want) {
 		t.Errorf("no metric %s", want)

@@ -84,6 +84,15 @@ func certifiedCases() []hostile {
 	overAndOver := func(t testing.TB) vouched {
 		return vouched{entries: 1, junkStamps: repeat(4, signedOverAndOver(t, claim(), mostOfTimestamp))}
 	}
+	proposed := func(signatures int) func(t testing.TB) vouched {
+		return func(t testing.TB) vouched {
+			e := newSignatory(t, keylessStack(t), elliptic.P521()).proposed(t, signatures)
+			return vouched{junkEntry: &e}
+		}
+	}
+	inRows := func(testing.TB) vouched {
+		return vouched{entries: 1, junkStamps: repeat(4, rowsOfBER(31<<10))}
+	}
 	return []hostile{
 		{"128 by somebody else", byNobody, everywhere(stranger, vouches(1, 1)), "identity_mismatch"},
 		{"128 by somebody else, 4 entries and timestamps", byNobody, everywhere(stranger, vouches(4, 4)), "identity_mismatch"},
@@ -106,15 +115,10 @@ func certifiedCases() []hostile {
 		{"certificates of 63 KiB", byNobody, beside(certificateKey, func(t testing.TB, c *costs) string {
 			return pemOf(newSignatory(t, c.keyless, elliptic.P521()).issued(t, crowd(44<<10), nil).chain...)
 		}), "signature_invalid"},
-		{"chains of 63 KiB", byOwnPKI, beside(chainKey, func(t testing.TB, c *costs) string {
-			var chain []*x509.Certificate
-			for range 5 {
-				template := crowd(7 << 10)
-				template.IsCA, template.BasicConstraintsValid = true, true
-				chain = append(chain, newSignatory(t, c.keyless, elliptic.P521()).issued(t, template, nil).chain...)
-			}
-			return pemOf(chain...)
-		}), "signature_invalid"},
+		{"128 with chains of 5, P-521", byOwnPKI, everywhere(func(c *costs) *signatory { return c.chained }, vouches(0, 0)), "signature_invalid"},
+		{"one entry as one is proposed", byNobody, one(self, proposed(6_000)), "signature_invalid"},
+		{"128 entries as one is proposed", byNobody, everywhere(self, proposed(100)), "signature_invalid"},
+		{"128 timestamps in rows", byNobody, everywhere(stranger, inRows), "identity_mismatch"},
 		{"chains of PEM's beginnings", byOwnPKI, beside(chainKey, func(testing.TB, *costs) string {
 			return strings.Repeat("-----BEGIN A-----\n", 63<<10/18)
 		}), "signature_invalid"},
@@ -132,8 +136,8 @@ func certifiedCases() []hostile {
 				"body": body, "integratedTime": 1, "logIndex": 1, "logID": strings.Repeat("00", 32),
 			}}))
 		}), "signature_invalid"},
-		{"timestamps of 63 KiB", byNobody, beside(timestampKey, func(testing.TB, *costs) string {
-			return string(encoded(object{"SignedRFC3161Timestamp": bytes.Repeat([]byte{0x30, 0x80}, 23<<10)}))
+		{"timestamps of 32 KiB", byNobody, beside(timestampKey, func(testing.TB, *costs) string {
+			return string(encoded(object{"SignedRFC3161Timestamp": rowsOfBER(mostOfTimestamp)}))
 		}), "signature_invalid"},
 	}
 }

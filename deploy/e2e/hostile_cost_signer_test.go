@@ -29,6 +29,7 @@ type signatory struct {
 	key   *ecdsa.PrivateKey
 	hash  crypto.Hash
 	chain []*x509.Certificate // from its own to the root; none if it signs with a key alone
+	whole bool                // bundles have all of the chain
 }
 
 func newSignatory(t testing.TB, k *keyless, curve elliptic.Curve) *signatory {
@@ -77,7 +78,8 @@ func (s *signatory) certify(t testing.TB, address string) *signatory {
 // issued gives it a certificate by somebody, or by itself.
 func (s *signatory) issued(t testing.TB, template x509.Certificate, by *holder) *signatory {
 	t.Helper()
-	template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(1), time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
+	template.SerialNumber, template.BasicConstraintsValid = big.NewInt(1), true
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
 	parent, signer := &template, crypto.Signer(s.key)
 	if by != nil {
 		parent, signer = by.certificate, by.key
@@ -229,9 +231,10 @@ func (s *signatory) envelope(t testing.TB, payload []byte) (content object, sign
 	return object{"payloadType": statementMedia, "payload": payload, "signatures": []any{object{"sig": signature}}}, signature
 }
 
-// vouched says what is to vouch for a signature: how many entries and timestamps, or others than there should be.
+// vouched says what is to vouch for a signature: how many entries and timestamps, and what else takes their places.
 type vouched struct {
 	entries, stamps int
+	junkEntry       *logEntry
 	junkStamps      [][]byte
 }
 
@@ -240,9 +243,16 @@ func (s *signatory) bundle(t testing.TB, payload []byte, v vouched) object {
 	t.Helper()
 	envelope, signature := s.envelope(t, payload)
 	material := object{}
-	if len(s.chain) == 0 {
+	switch {
+	case len(s.chain) == 0:
 		material["publicKey"] = object{"hint": ""}
-	} else {
+	case s.whole:
+		var all []any
+		for _, c := range s.chain {
+			all = append(all, object{"rawBytes": c.Raw})
+		}
+		material["x509CertificateChain"] = object{"certificates": all}
+	default:
 		material["certificate"] = object{"rawBytes": s.chain[0].Raw}
 	}
 	var entries, stamps []any
@@ -254,6 +264,9 @@ func (s *signatory) bundle(t testing.TB, payload []byte, v vouched) object {
 	}
 	for _, junk := range v.junkStamps {
 		stamps = append(stamps, object{"signedTimestamp": junk})
+	}
+	if v.junkEntry != nil {
+		entries = append(entries, v.junkEntry.bundle)
 	}
 	if entries != nil {
 		material["tlogEntries"] = entries
@@ -275,6 +288,9 @@ func (s *signatory) classic(t testing.TB, payload []byte, v vouched) object {
 	if v.entries > 0 {
 		annotations[bundleKey] = string(encoded(s.record(t, payload, signature).classic))
 	}
+	if v.junkEntry != nil {
+		annotations[bundleKey] = string(encoded(v.junkEntry.classic))
+	}
 	if v.stamps > 0 {
 		annotations[timestampKey] = string(encoded(object{"SignedRFC3161Timestamp": s.stamp(t, signature)}))
 	}
@@ -282,4 +298,25 @@ func (s *signatory) classic(t testing.TB, payload []byte, v vouched) object {
 		annotations[timestampKey] = string(encoded(object{"SignedRFC3161Timestamp": junk}))
 	}
 	return annotations
+}
+
+// holder is what it issues others with.
+func (s *signatory) holder() *holder {
+	return &holder{certificate: s.chain[0], key: s.key, chain: s.chain}
+}
+
+// proposed is an entry as one is proposed to a log, and never comes back from one: with an envelope, whose signatures
+// are each tried with the key. The least that is a signature by its form will do.
+func (s *signatory) proposed(t testing.TB, signatures int) logEntry {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(s.key.Public())
+	must(t, err)
+	envelope := object{
+		"payloadType": statementMedia, "payload": []byte("{}"),
+		"signatures": repeat(signatures, object{"sig": []byte{0x30, 6, 2, 1, 1, 2, 1, 1}}),
+	}
+	return s.enter(t, "dsse", encoded(object{"apiVersion": "0.0.1", "kind": "dsse", "spec": object{"proposedContent": object{
+		"envelope":  string(encoded(envelope)),
+		"verifiers": []any{pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})},
+	}}}))
 }

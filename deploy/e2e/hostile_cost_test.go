@@ -29,7 +29,7 @@ type costs struct {
 	release, other                      *signatory // by keys
 	build, stranger, strangerP521, self *signatory // by certificates: whom the policies name, somebody else, and nobody
 	ca                                  ownPKI
-	own                                 *signatory
+	own, chained                        *signatory // by certificates of one's own: one that is trusted, and one with a chain of its own
 }
 
 // expensive holds for no predicate of numbers, and looks at each again and again.
@@ -47,6 +47,21 @@ func newCosts(t *testing.T) *costs {
 	}
 	c.self = newSignatory(t, c.keyless, elliptic.P521()).issued(t, template, nil)
 	c.own = newSignatory(t, c.keyless, elliptic.P256()).issued(t, template, c.ca.ca)
+
+	var by *holder
+	for i := range 6 { // each below the one before, and the first below one that nobody has
+		template := template
+		template.Subject.CommonName, template.IsCA = fmt.Sprintf("chain %d", i), i < 5
+		if by == nil {
+			root := *c.ca.ca
+			stranger := *c.ca.stranger
+			root.key = stranger.key
+			by = &holder{certificate: root.certificate, key: stranger.key}
+		}
+		c.chained = newSignatory(t, c.keyless, elliptic.P521()).issued(t, template, by)
+		by = c.chained.holder()
+	}
+	c.chained.whole = true
 
 	c.service = initService(t, settings{registries: []string{c.bait.host}})
 	public := filepath.Join(c.service.dir, "release.pub")

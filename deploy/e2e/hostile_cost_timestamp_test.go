@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -22,6 +23,17 @@ var (
 	oidTimestamp    = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 1, 4}
 	mostOfTimestamp = 32 << 10
 )
+
+// rowsOfBER is a timestamp of many elements whose end is not told but has to be looked for.
+func rowsOfBER(size int) []byte {
+	in := func(tag byte, content []byte) []byte {
+		raw, _ := asn1.Marshal(asn1.RawValue{Class: int(tag >> 6), Tag: int(tag & 0x1f), IsCompound: true, Bytes: content})
+		return raw
+	}
+	status := []byte{0x30, 3, 2, 1, 0}
+	rows := append([]byte{0x30, 0x80}, bytes.Repeat([]byte{2, 1, 1}, (size-20)/3)...)
+	return in(0x30, append(status, in(0x30, rows)...))
+}
 
 // signedOverAndOver is a timestamp of an authority of one's own, with a key whose use takes long, that is signed as
 // often as its size allows: all of these signatures are good.

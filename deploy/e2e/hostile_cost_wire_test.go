@@ -54,6 +54,15 @@ func listCases() []hostile {
 		{"everything at its limits", byKeyOf, everything(string(payloadType)), "registry_malformed"},
 		{"everything at its limits", byNobody, everything(string(payloadType)), "registry_malformed"},
 		{"everything at its limits", attestKey, everything(envelopeType), "registry_malformed"},
+		{"everything at its limits, in chunks of one byte", byKeyOf, bytewise(everything(string(payloadType))), "registry_malformed"},
+	}
+}
+
+// bytewise has all of it sent in chunks of one byte.
+func bytewise(of fill) fill {
+	return func(c *costs, t testing.TB, s *shelf) {
+		of(c, t, s)
+		s.bytewise = true
 	}
 }
 
@@ -109,7 +118,6 @@ var deflated = sync.OnceValue(func() []byte {
 func wireCases() []hostile {
 	const hundred = 100 << 20
 	junk := bytes.Repeat([]byte(" "), 64<<10)
-	chunks := bytes.Repeat([]byte("1\r\n \r\n"), 16<<10)
 	send := func(w http.ResponseWriter, r *http.Request, size int) {
 		for sent := 0; sent < size && r.Context().Err() == nil; sent += len(junk) {
 			if _, err := w.Write(junk[:min(len(junk), size-sent)]); err != nil {
@@ -155,19 +163,6 @@ func wireCases() []hostile {
 			_, _ = w.Write(deflated())
 		}},
 		{"gzip that it does not say", func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(deflated()) }},
-		{"chunks of one byte", func(w http.ResponseWriter, r *http.Request) {
-			c, out, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				return
-			}
-			defer c.Close()
-			fmt.Fprintf(out, "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n", w.Header().Get("Content-Type"))
-			for r.Context().Err() == nil {
-				if _, err := out.Write(chunks); err != nil {
-					return
-				}
-			}
-		}},
 	}
 	// Where the answers are given: to all requests of these kinds.
 	places := []struct {
