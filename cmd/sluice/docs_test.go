@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/engine"
 	"sluice/engine/policy"
 	"sluice/engine/policy/strictyaml"
 )
@@ -328,5 +329,19 @@ registries: [{host: a.example.com, caFile: none.crt}]
 	}
 	if _, err := find(calls[1]); err == nil {
 		t.Errorf("%q is accepted", calls[1])
+	}
+}
+
+// TestReasons: the reasons that people alert on are all in the table.
+func TestReasons(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, reason := range engine.Reasons() {
+		if !strings.Contains(string(text), "`"+reason.String()+"`") {
+			t.Errorf("ARCHITECTURE.md does not say what %s means", reason)
+		}
 	}
 }

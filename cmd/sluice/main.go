@@ -89,8 +89,8 @@ func newRoot() *cobra.Command {
 It is the backend of the ImagePolicyWebhook admission plugin: it resolves tags to digests, checks who signed them,
 applies policy, and remembers.
 
-Exit codes: 0 allowed or done; 1 denied; 2 wrong usage or an invalid configuration; 3 undecidable, because a registry
-cannot be reached.`,
+Exit codes: 0 allowed or done; 1 denied, or imported with less enforced; 2 wrong usage or an invalid configuration; 3
+undecidable, because a registry cannot be reached.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
