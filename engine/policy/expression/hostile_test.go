@@ -57,6 +57,8 @@ var hostile = []struct{ name, text, predicate, want string }{
 	{"distinct, of large parts", "predicate.l.distinct().size() == 0", `{"l":[` + repeat("["+repeat("1", 100)+"]", 1_900) + `]}`, "costs more than"},
 	{"sets", "sets.equivalent(predicate.l, predicate.m)", `{"l":[` + repeat("1", 90_000) + `],"m":[` + repeat("1", 90_000) + `]}`, "costs more than"},
 	{"sets often", "predicate.l.all(a, sets.contains(predicate.l, [2]))", `{"l":[` + repeat("1", 90_000) + `]}`, ""},
+	{"small sets, looked for in large ones", "predicate.l.all(a, sets.contains(predicate.n, [[1]]) || true)", `{"l":[` + repeat("1", 90_000) + `],"n":[[` + repeat("1", 90_000) + `]]}`, "costs more than"},
+	{"flattened", "predicate.l.all(a, predicate.n.flatten().size() > 0)", `{"l":[` + repeat("1", 90_000) + `],"n":[[` + repeat("1", 90_000) + `]]}`, "costs more than"},
 	{"range", "lists.range(predicate.n).size() == 0", `{"n":1000000000}`, "costs more than"},
 	{"sorted often", "predicate.l.all(a, predicate.m.sort().size() > 0)", `{"l":[` + repeat("1", 90_000) + `],"m":[` + repeat("1", 90_000) + `]}`, "costs more than"},
 	{"formatted", "predicate.s.format([predicate, predicate]) == ''", `{"s":"` + strings.Repeat("%s", 1<<20) + `"}`, "index"},

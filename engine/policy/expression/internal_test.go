@@ -79,7 +79,7 @@ func TestCosts(t *testing.T) {
 		"predicate.l.exists(x, x.a.b.c == 1 || true)":        2,
 		"predicate.l.all(x, predicate.l.exists(y, x == y))":  6000,
 		"math.greatest(predicate.l) == 1":                    1000,
-		"predicate.n.flatten().size() == 1":                  1,
+		"predicate.n.flatten().size() == 1":                  1000,
 		"type(predicate.s) == string && predicate.l[5] == 1": 2,
 	} {
 		e, err := Compile(expression)

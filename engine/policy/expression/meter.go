@@ -161,6 +161,8 @@ func (c *call) cost(args []ref.Val) uint64 {
 		return times(2, sets(args))
 	case "distinct":
 		return times(elements(args), weigh(args[0])) / 2
+	case "flatten": // takes all that the lists in it have
+		return plus(texts(args), weigh(args[0]))
 	case "sort", "@sortByAssociatedKeys":
 		return times(16, plus(elements(args), texts(args)))
 	case "format":
@@ -207,9 +209,10 @@ func joined(args []ref.Val) uint64 {
 }
 
 // sets is the cost of looking for each element of each of two lists in the other. To compare two values takes no more than
-// the smaller of them has parts.
+// the smaller of them has parts. To find out how many these are takes a walk through both, which is part of it.
 func sets(args []ref.Val) uint64 {
-	return min(times(elements(args[:1]), weigh(args[1])), times(elements(args[1:]), weigh(args[0])))
+	one, other := weigh(args[0]), weigh(args[1])
+	return plus(plus(one, other), min(times(elements(args[:1]), other), times(elements(args[1:]), one)))
 }
 
 // plus and times stop at the largest number.
