@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/bundle"
@@ -65,7 +66,7 @@ func (j *Judge) byKey(s *signed) (engine.Signature, *Refusal) {
 			refusal = why
 		}
 	}
-	return engine.Signature{}, refusal
+	return engine.Signature{}, j.soFar(refusal)
 }
 
 // whichKey finds the key that made one of the signatures of s.
@@ -111,7 +112,7 @@ func (j *Judge) byCertificate(s *signed) (engine.Signature, *Refusal) {
 		if why == nil {
 			out.Signer, out.Time = signer(result.Signature.Certificate), earliest(result)
 			if onlyNow(j.trust) {
-				out.Until = s.certificate.NotAfter
+				out.Until = chainsUntil(j.material(i, s, nil), s, time.Now())
 			}
 			return out, nil
 		}
@@ -119,7 +120,15 @@ func (j *Judge) byCertificate(s *signed) (engine.Signature, *Refusal) {
 			refusal = why
 		}
 	}
-	return engine.Signature{}, refusal
+	return engine.Signature{}, j.soFar(refusal)
+}
+
+// soFar is the refusal by all the roots that are there. It is no last word while one is not.
+func (j *Judge) soFar(r *Refusal) *Refusal {
+	if j.pending == nil {
+		return r
+	}
+	return &Refusal{Reason: engine.ReasonTrustRootMissing, Err: fmt.Errorf("%w; by the others: %w", j.pending, r)}
 }
 
 // material is what the root i adds to the key k, or vouches for alone if that is nil.
@@ -138,6 +147,11 @@ func (j *Judge) material(i int, s *signed, k *key) root.TrustedMaterial {
 func (j *Judge) verify(s *signed, e *entity, material root.TrustedMaterial, k *key) (*verify.VerificationResult, *Refusal) {
 	if s.old != nil {
 		return j.verifyOld(s, e, material, k)
+	}
+	if j.trust.Logs > 1 {
+		if err := differentLogs(s.entries, material); err != nil {
+			return nil, invalid("%w", err)
+		}
 	}
 	who := verify.WithoutIdentitiesUnsafe() // which are the policy's to weigh
 	if k != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"sluice/engine"
 )
@@ -13,8 +14,13 @@ var ErrNoRoot = errors.New("proof: a trusted root has not been had yet")
 
 // Refusal is why an item is no proof.
 type Refusal struct {
-	// Reason is engine.ReasonSignatureInvalid, engine.ReasonClaimMismatch or engine.ReasonSignatureExpired.
+	// Reason is engine.ReasonSignatureInvalid, engine.ReasonClaimMismatch or engine.ReasonSignatureExpired; or
+	// engine.ReasonTrustRootMissing, if a root that is not there yet might accept it, and then Err is an ErrNoRoot.
 	Reason engine.Reason
+
+	// Unvouched is that the key or the certificate is a trusted one, and that it lacks log entries, timestamps or SCTs
+	// only, or has none that are good. Reason is then engine.ReasonSignatureInvalid.
+	Unvouched bool
 
 	Err      error // why, for the log
 	Panicked bool  // a parser panicked, and was recovered from
@@ -25,7 +31,13 @@ func (r *Refusal) Error() string {
 	if r.Panicked {
 		return r.Err.Error()
 	}
-	line := strings.Join(strings.Fields(r.Err.Error()), " ")
+	// Much of it is what somebody has pushed, such as the name of an authority of their own making.
+	line := strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return unicode.ReplacementChar
+	}, strings.Join(strings.Fields(r.Err.Error()), " "))
 	if len(line) > maxText {
 		line = strings.ToValidUTF8(line[:maxText], "") + "…"
 	}
@@ -39,6 +51,12 @@ func invalid(format string, args ...any) *Refusal {
 	return &Refusal{Reason: engine.ReasonSignatureInvalid, Err: fmt.Errorf(format, args...)}
 }
 
+func unvouched(format string, args ...any) *Refusal {
+	r := invalid(format, args...)
+	r.Unvouched = true
+	return r
+}
+
 func mismatch(format string, args ...any) *Refusal {
 	return &Refusal{Reason: engine.ReasonClaimMismatch, Err: fmt.Errorf(format, args...)}
 }
@@ -49,5 +67,16 @@ func expired(format string, args ...any) *Refusal {
 
 // worse tells whether r says less than other: of the refusals by several roots, the one that came furthest counts.
 func (r *Refusal) worse(other *Refusal) bool {
-	return r == nil || r.Reason == engine.ReasonSignatureInvalid && other.Reason != engine.ReasonSignatureInvalid
+	return r == nil || r.came() < other.came()
+}
+
+// came is how far it came.
+func (r *Refusal) came() int {
+	switch {
+	case r.Reason != engine.ReasonSignatureInvalid:
+		return 2
+	case r.Unvouched:
+		return 1
+	}
+	return 0
 }

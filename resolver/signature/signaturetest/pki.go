@@ -65,6 +65,14 @@ func newPKI(name string, intermediate bool, usages ...x509.ExtKeyUsage) (*PKI, e
 	return p, err
 }
 
+// WithIntermediateUntil returns the same authority with another certificate of its intermediate, which ends then.
+func (p *PKI) WithIntermediateUntil(then time.Time) (*PKI, error) {
+	template := *p.intermediate.cert
+	template.NotAfter = then
+	cert, err := issue(&template, p.root, p.intermediate.key.Public())
+	return &PKI{root: p.root, intermediate: &issuer{cert: cert, key: p.intermediate.key}}, err
+}
+
 // RootPEM returns the root's certificate.
 func (p *PKI) RootPEM() ([]byte, error) { return cryptoutils.MarshalCertificateToPEM(p.root.cert) }
 
