@@ -120,13 +120,13 @@ func (o saysOfItself) String() string {
 	var b strings.Builder
 	b.WriteString(cmp.Or(o.Kind, "something"))
 	if o.Kind != "signature" && o.PredicateType != "" { // that of a signature says no more than that
-		fmt.Fprintf(&b, " %s", o.PredicateType)
+		fmt.Fprintf(&b, " %q", o.PredicateType)
 	}
 	switch {
 	case o.Subject != "":
 		fmt.Fprintf(&b, " by %q", o.Subject)
 		if o.Issuer != "" {
-			fmt.Fprintf(&b, " (issuer %s)", o.Issuer)
+			fmt.Fprintf(&b, " (issuer %q)", o.Issuer)
 		}
 	case o.Key != "":
 		fmt.Fprintf(&b, " by the key %s", short(o.Key))

@@ -217,3 +217,17 @@ func TestJudgedIsCounted(t *testing.T) {
 		t.Errorf("judged %q, panics %q", all["sluice_signatures_judged_total"], all["sluice_signature_panics_total"])
 	}
 }
+
+// TestHostileTextsAreQuoted: what a stranger's certificate or statement says makes no lines of its own.
+func TestHostileTextsAreQuoted(t *testing.T) {
+	t.Parallel()
+	said := saysOfItself{
+		Kind: "attestation", PredicateType: "x\n  verified\n\x1b[2K", Subject: "a@b\n", Issuer: "https://x)\n  verified\n\x1b[2K",
+	}.String()
+	if strings.ContainsAny(said, "\n\x1b") {
+		t.Errorf("%q", said)
+	}
+	if got := printable("a\x1b[2K\nb\u202ec"); got != "a�[2K\nb�c" {
+		t.Errorf("%q", got)
+	}
+}
