@@ -140,7 +140,10 @@ func (c *compiler) repository(path, name string) engine.Repository {
 	}
 	ref, err := engine.ParseReference(name)
 	host, _, _ := strings.Cut(name, "/")
+	scheme, _, hasScheme := strings.Cut(name, "://")
 	switch {
+	case hasScheme:
+		c.fail(path, "this is no repository, which is a name and not an address; leave %s:// out", scheme)
 	case err != nil:
 		c.fail(path, "this is no repository: %v", err)
 	case !ref.Untagged:

@@ -28,6 +28,8 @@ const (
 	defaultAllowTTL = 5 * time.Minute
 	defaultDenyTTL  = 15 * time.Second
 
+	holds = "policy files hold ImagePolicy (sluice/v1), ClusterImagePolicy and TrustRoot (policy.sigstore.dev) documents"
+
 	namePattern = `^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	tagPattern  = `^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$` // the OCI distribution specification's
 )
@@ -42,11 +44,11 @@ func Compile(file string, doc *strictyaml.Document, opts Options) (*engine.Polic
 func compile(file string, doc *strictyaml.Document, opts Options) (*engine.Policy, []Root, error) {
 	switch {
 	case !doc.Has("$.kind"):
-		return nil, nil, doc.Errorf("$", "kind is missing; policy files hold documents of kind: %s", Kind)
+		return nil, nil, missing(doc.Errorf("$", "kind is missing; "+holds))
 	case doc.Kind() != Kind:
-		return nil, nil, doc.Errorf("$.kind", "policy files hold documents of kind: %s only", Kind)
+		return nil, nil, doc.Errorf("$.kind", holds)
 	case !doc.Has("$.apiVersion"):
-		return nil, nil, doc.Errorf("$", "apiVersion is missing; it is %s", APIVersion)
+		return nil, nil, missing(doc.Errorf("$", "apiVersion is missing; it is %s", APIVersion))
 	case doc.APIVersion() != APIVersion:
 		return nil, nil, doc.Errorf("$.apiVersion", "apiVersion must be %s", APIVersion)
 	}
@@ -88,12 +90,21 @@ func (c *compiler) fail(path, format string, args ...any) {
 	c.errs = append(c.errs, c.doc.Errorf(path, format, args...))
 }
 
+// missing marks an error about a field that is not there.
+func missing(err error) error {
+	var e *strictyaml.Error
+	if errors.As(err, &e) {
+		e.Form = true
+	}
+	return err
+}
+
 // missing reports that there is no value at a path, and whether that is so.
 func (c *compiler) missing(path, remedy string) bool {
 	if c.doc.Has(path) {
 		return false
 	}
-	c.fail(path, "%s is missing; %s", strings.TrimPrefix(path, "$."), remedy)
+	c.errs = append(c.errs, missing(c.doc.Errorf(path, "%s is missing; %s", strings.TrimPrefix(path, "$."), remedy)))
 	return true
 }
 

@@ -36,11 +36,14 @@ func (c *compiler) identities(path string, list []Identity, needIssuer bool) []e
 			Issuer:  c.rule(here, "issuer", w.Issuer, w.IssuerRegExp),
 			Subject: c.rule(here, "subject", w.Subject, w.SubjectRegExp),
 		}
+		if issuer := id.Issuer.Exact; needIssuer && issuer != "" && len(c.errs) == before && !isAddress(issuer) {
+			c.fail(here+".issuer", "an issuer begins with https://%s", meantAddress(issuer))
+		}
 		hasIssuer := c.doc.Has(here+".issuer") || c.doc.Has(here+".issuerRegExp")
 		hasSubject := c.doc.Has(here+".subject") || c.doc.Has(here+".subjectRegExp")
 		switch {
 		case needIssuer && !hasIssuer:
-			c.fail(here, "this identity has neither issuer nor issuerRegExp; the same name from another identity provider is somebody else's")
+			c.fail(here, "this identity has neither issuer nor issuerRegExp, and the same name from another identity provider is somebody else's; add issuer: https://…")
 		case !hasSubject:
 			c.fail(here, "this identity has neither subject nor subjectRegExp, so it is everybody's")
 		case matchesAll(id.Subject.Regexp) && (!hasIssuer || matchesAll(id.Issuer.Regexp)):
@@ -86,6 +89,19 @@ func (c *compiler) rule(path, field, exact, expression string) engine.Pattern {
 	return engine.Pattern{Exact: text}
 }
 
+// isAddress tells whether a name can be that of an OpenID Connect identity provider.
+func isAddress(issuer string) bool {
+	return strings.HasPrefix(issuer, "https://") || strings.HasPrefix(issuer, "http://")
+}
+
+// meantAddress is a question for those who left the scheme out.
+func meantAddress(issuer string) string {
+	if strings.Contains(issuer, "://") || !strings.Contains(issuer, ".") {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", "https://"+issuer)
+}
+
 // anchored compiles a regular expression that matches whole texts only. That it begins with ^ and ends with $ is not
 // enough: ^a|b$ matches what begins with a or ends with b, and (?m) makes both match at every line.
 func anchored(text string) (*regexp.Regexp, error) {
@@ -100,7 +116,7 @@ func anchored(text string) (*regexp.Regexp, error) {
 	if fixed(parsed, false) && fixed(parsed, true) {
 		return re, nil
 	}
-	whole := strings.TrimSuffix(strings.TrimPrefix(text, "^"), "$")
+	whole := literalDots(strings.TrimSuffix(strings.TrimPrefix(text, "^"), "$"))
 	switch {
 	case parsed.Op == syntax.OpAlternate:
 		return nil, fmt.Errorf("this regular expression does not match the whole text, since ^ and $ are part of single alternatives; write ^(%s)$", whole)
@@ -108,6 +124,22 @@ func anchored(text string) (*regexp.Regexp, error) {
 		return nil, errors.New("this regular expression does not match the whole text; it must begin with ^ and end with $, and both mean that without the flag m")
 	}
 	return nil, fmt.Errorf("this regular expression does not match the whole text; write ^%s$", whole)
+}
+
+// literalDots escapes the dots between letters and digits, which are meant for dots as good as always.
+func literalDots(text string) string {
+	var b strings.Builder
+	for i := range len(text) {
+		if text[i] == '.' && i > 0 && i+1 < len(text) && isWord(text[i-1]) && isWord(text[i+1]) {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(text[i])
+	}
+	return b.String()
+}
+
+func isWord(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_'
 }
 
 // fixed tells whether whatever an expression matches is at the beginning of the text, or at its end.

@@ -14,10 +14,22 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // maxKeys bounds the keys of one authority: each is tried with each signature.
 const maxKeys = 32
+
+// Advice says how a key gets here that is elsewhere. See [strictyaml.Adviser].
+func (Key) Advice(field, text string) string {
+	switch {
+	case field == "kms" && strings.Contains(text, "://"):
+		return "give the public key: cosign public-key --key " + text
+	case field == "kms", field == "secretRef":
+		return "give the public key, in a file or as data"
+	}
+	return ""
+}
 
 // keys reads the public keys of one authority, each once, in an order of their own.
 func (c *compiler) keys(path string, w *Authority) []crypto.PublicKey {
@@ -88,7 +100,7 @@ func pemBlocks(text []byte, kind string) ([]*pem.Block, error) {
 		block, rest = pem.Decode(rest)
 		switch {
 		case block == nil && len(blocks) == 0:
-			return nil, fmt.Errorf("this is no PEM: it must be one block from -----BEGIN %s----- to -----END %s-----", kind, kind)
+			return nil, fmt.Errorf("this is no PEM: it must be one or more blocks from -----BEGIN %s----- to -----END %s-----", kind, kind)
 		case block == nil, !whole:
 			return nil, errors.New("there is text around the PEM block; leave the block alone")
 		case before-bytes.Count(rest, []byte("-----BEGIN")) > 1:

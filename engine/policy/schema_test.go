@@ -50,6 +50,16 @@ func nameOf[T any](choices []choice[T]) []string {
 // constraints are what the types don't say, by Type.Field or Type.
 func constraints() map[string]object {
 	requires := func(field string) object { return object{"required": []string{field}} }
+	// either asks for exactly one of some fields.
+	either := func(fields ...string) object {
+		var all []object
+		for _, f := range fields {
+			all = append(all, requires(f))
+		}
+		return object{"oneOf": all}
+	}
+	// Flags may stand before the ^, such as (?i).
+	const wholeText = `^(\(\?[isU]+\))?\^.*\$$`
 	return map[string]object{
 		"ImagePolicy.APIVersion": {"const": APIVersion},
 		"ImagePolicy.Kind":       {"const": Kind},
@@ -74,28 +84,44 @@ func constraints() map[string]object {
 		"Authority.Keys":                  {"minItems": 1},
 		"Authority.RequireReferenceMatch": {"default": false},
 		"Authority.Attestations":          {"minItems": 1, "maxItems": maxAttestations},
-		"Keyless.Identities":              {"minItems": 1, "maxItems": maxIdentities},
-		"Keyless.InsecureIgnoreSCT":       {"default": false},
-		"Certificate.Identities":          {"minItems": 1, "maxItems": maxIdentities},
-		"Identity.Issuer":                 {"minLength": 1, "maxLength": maxIdentityText},
-		"Identity.Subject":                {"minLength": 1, "maxLength": maxIdentityText},
-		"Identity.IssuerRegExp":           {"minLength": 1, "maxLength": maxIdentityText},
-		"Identity.SubjectRegExp":          {"minLength": 1, "maxLength": maxIdentityText},
-		"CTLog.Required":                  {"default": true},
-		"CTLog.Threshold":                 {"minimum": 1, "maximum": maxThreshold, "default": 1},
-		"Timestamp.Threshold":             {"minimum": 1, "maximum": maxThreshold, "default": 1},
-		"TUF.Mirror":                      {"pattern": `^https?://`},
-		"Attestation.Name":                {"pattern": namePattern, "maxLength": maxName},
-		"Attestation.PredicateType":       {"anyOf": []object{{"enum": predicateNames()}, {"pattern": `^[a-z][a-z0-9+.-]*:`, "maxLength": maxPredicateType}}},
-		"Attestation.Expression":          {"minLength": 1, "maxLength": expression.MaxText},
-		"Authority.Name":                  {"pattern": namePattern, "maxLength": maxName},
-		"Authority.Annotations":           {"minProperties": 1, "maxProperties": maxAnnotations},
-		"Key":                             {"oneOf": []object{requires("file"), requires("data")}},
-		"Key.File":                        {"minLength": 1},
-		"Key.Data":                        {"pattern": `^(env://[A-Za-z_][A-Za-z0-9_]*$|\s*-----BEGIN PUBLIC KEY-----)`},
-		"Static.Action":                   {"enum": nameOf(actions())},
-		"Cache.AllowTTL":                  {"default": strings.TrimSuffix(defaultAllowTTL.String(), "0s")},
-		"Cache.DenyTTL":                   {"default": defaultDenyTTL.String()},
+		"Keyless.Identities": {"minItems": 1, "maxItems": maxIdentities, "items": object{
+			"$ref": "#/$defs/Identity", "oneOf": []object{requires("issuer"), requires("issuerRegExp")},
+		}},
+		"Keyless.InsecureIgnoreSCT": {"default": false},
+		"Certificate.Identities":    {"minItems": 1, "maxItems": maxIdentities},
+		"Identity": {"allOf": []object{
+			either("subject", "subjectRegExp"),
+			{"not": object{"required": []string{"issuer", "issuerRegExp"}}},
+		}},
+		"Identity.Issuer":        {"minLength": 1, "maxLength": maxIdentityText},
+		"Identity.Subject":       {"minLength": 1, "maxLength": maxIdentityText},
+		"Identity.IssuerRegExp":  {"pattern": wholeText, "maxLength": maxIdentityText},
+		"Identity.SubjectRegExp": {"pattern": wholeText, "maxLength": maxIdentityText},
+		"Source":                 either("file", "data"),
+		"Source.File":            {"minLength": 1},
+		"TrustedRoot": {"oneOf": []object{requires("file"), requires("data"), requires("tuf"), {"anyOf": []object{
+			requires("certificateAuthorities"), requires("ctLogs"), requires("tLogs"), requires("timestampAuthorities"),
+		}}}},
+		"TrustedRoot.File":                   {"minLength": 1},
+		"TrustedRoot.CertificateAuthorities": {"minItems": 1, "maxItems": maxPieces},
+		"TrustedRoot.CTLogs":                 {"minItems": 1, "maxItems": maxPieces},
+		"TrustedRoot.TLogs":                  {"minItems": 1, "maxItems": maxPieces},
+		"TrustedRoot.TimestampAuthorities":   {"minItems": 1, "maxItems": maxPieces},
+		"CTLog.Required":                     {"default": true},
+		"CTLog.Threshold":                    {"minimum": 1, "maximum": maxThreshold, "default": 1},
+		"Timestamp.Threshold":                {"minimum": 1, "maximum": maxThreshold, "default": 1},
+		"TUF.Mirror":                         {"pattern": `^https?://`},
+		"Attestation.Name":                   {"pattern": namePattern, "maxLength": maxName},
+		"Attestation.PredicateType":          {"anyOf": []object{{"enum": predicateNames()}, {"pattern": `^[a-z][a-z0-9+.-]*:`, "maxLength": maxPredicateType}}},
+		"Attestation.Expression":             {"minLength": 1, "maxLength": expression.MaxText},
+		"Authority.Name":                     {"pattern": namePattern, "maxLength": maxName},
+		"Authority.Annotations":              {"minProperties": 1, "maxProperties": maxAnnotations},
+		"Key":                                either("file", "data"),
+		"Key.File":                           {"minLength": 1},
+		"Key.Data":                           {"pattern": `^(env://[A-Za-z_][A-Za-z0-9_]*$|\s*-----BEGIN PUBLIC KEY-----)`},
+		"Static.Action":                      {"enum": nameOf(actions())},
+		"Cache.AllowTTL":                     {"default": strings.TrimSuffix(defaultAllowTTL.String(), "0s")},
+		"Cache.DenyTTL":                      {"default": defaultDenyTTL.String()},
 	}
 }
 

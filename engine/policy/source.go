@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -64,7 +65,9 @@ func (c *compiler) readFile(name string, m material) ([]byte, error) {
 	case strings.HasPrefix(name, envScheme):
 		return nil, fmt.Errorf("this is not the name of a file; write data: %s", name)
 	case strings.Contains(name, m.mark):
-		return nil, fmt.Errorf("this is a %s, not the name of a file; write data in place of file", m.name)
+		return nil, fmt.Errorf("this is a %s, not the name of a file; write it as data", m.name)
+	case strings.Contains(name, "://") && m.name == keyMaterial().name && managed(name):
+		return nil, fmt.Errorf("this key is in a key management service; give the public key: cosign public-key --key %s", name)
 	case strings.Contains(name, "://"):
 		return nil, fmt.Errorf("this is not the name of a file; a %s is read from a file, from data or from the environment, and from nowhere else", m.name)
 	}
@@ -74,9 +77,18 @@ func (c *compiler) readFile(name string, m material) ([]byte, error) {
 	}
 	text, err := read(c.fileName(name))
 	if err != nil {
+		if strings.EqualFold(name, "tuf") && m.name == rootMaterial().name {
+			return nil, fmt.Errorf("the %s cannot be read: %w; did you mean {tuf: {}}?", m.name, err)
+		}
 		return nil, fmt.Errorf("the %s cannot be read: %w", m.name, err)
 	}
 	return text, nil
+}
+
+// managed tells whether a key is named as cosign names those of key management services.
+func managed(name string) bool {
+	scheme, _, _ := strings.Cut(name, "://")
+	return slices.Contains([]string{"awskms", "gcpkms", "azurekms", "hashivault"}, scheme)
 }
 
 // fileName makes a name of the document one of this process.

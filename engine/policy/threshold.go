@@ -28,7 +28,11 @@ func (c *compiler) threshold(n int, authorities []*engine.Authority) int {
 		c.errs = append(c.errs, c.doc.KeyErrorf(path, "threshold counts authorities, and there are none"))
 		return 1
 	case n > able:
-		c.fail(path, "an image can satisfy %s at most, so none would pass", plural(able, "authority"))
+		remedy := "name more authorities"
+		if able > 0 {
+			remedy = fmt.Sprintf("ask for %d, or %s", able, remedy)
+		}
+		c.fail(path, "an image can satisfy %s at most, so none would pass; %s", plural(able, "authority"), remedy)
 		return n
 	case n == 1:
 		return n

@@ -326,7 +326,7 @@ func TestRegexpsAreAnchored(t *testing.T) {
 		`(?s)^.a$`:                  {"xax"},
 		`^https://x/(?:a|b(?:c))+$`: {"https://x/", "https://x/abc/d"},
 	} {
-		subject := authority(t, options(), "keyless: {identities: [{issuer: x, subjectRegExp: '"+text+"'}], trustedRoot: roots/trusted_root.json}").Identities[0].Subject
+		subject := authority(t, options(), "keyless: {identities: [{issuer: https://x, subjectRegExp: '"+text+"'}], trustedRoot: roots/trusted_root.json}").Identities[0].Subject
 		for _, other := range others {
 			if subject.Match(other) {
 				t.Errorf("%s matches %q", text, other)

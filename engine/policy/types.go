@@ -107,10 +107,10 @@ type Authority struct {
 }
 
 // Key is a public key: PEM, of type PUBLIC KEY, ECDSA P-256 or P-384, RSA of 2048, 3072 or 4096 bits, or Ed25519. There may
-// be several PEM blocks, and any of the keys suffices.
+// be several PEM blocks, and any of the keys suffices. Text in place of the mapping is the name of a file.
 type Key struct {
 	// The file that holds the key. A relative path starts at the directory of the policy's file.
-	File string `yaml:"file,omitempty"`
+	File string `yaml:"file,omitempty,short"`
 	// The key itself in PEM, or env://NAME for the environment variable that holds it.
 	Data string `yaml:"data,omitempty"`
 }
@@ -143,6 +143,8 @@ type Identity struct {
 
 // Certificate is whoever has a certificate of an authority of one's own.
 type Certificate struct {
+	// PEM certificates: roots, with intermediates beside them, or one pinned leaf. Text in place of the mapping is the name
+	// of a file.
 	Roots Source `yaml:"roots"`
 	// Who may have signed: any of these. An issuer need not be given.
 	Identities []Identity `yaml:"identities"`
@@ -207,6 +209,8 @@ type TUF struct {
 
 // CertificateAuthority is one certificate authority, or timestamp authority, by its certificates.
 type CertificateAuthority struct {
+	// PEM certificates, in any order, each but the root issued by another of them. Text in place of the mapping is the name
+	// of a file.
 	Chain Source `yaml:"chain"`
 	// Its address, for people.
 	URI string `yaml:"uri,omitempty"`
@@ -214,6 +218,7 @@ type CertificateAuthority struct {
 
 // Log is one transparency log.
 type Log struct {
+	// The log's PEM PUBLIC KEY. Text in place of the mapping is the name of a file.
 	Key Source `yaml:"key"`
 	// The log's address. Its host is the name by which a log of Rekor v2 signs (its origin).
 	BaseURL string `yaml:"baseURL,omitempty"`

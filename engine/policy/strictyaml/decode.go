@@ -1,6 +1,7 @@
 package strictyaml
 
 import (
+	"cmp"
 	"encoding"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ import (
 // may stand in place of a list of one. In a struct's string field, "short" says that text may stand in place of the whole
 // mapping, and is then this field's value.
 //
+// A struct that is an [Adviser] says what to write in place of a field that it does not have.
+//
 // Fields that the struct does not have, fields without a value, and values of another type are errors; text is never
 // taken for a number nor a number for text. Errors are collected: each is an [*Error], joined.
 func (d *Document) Decode(into any) error {
@@ -27,7 +30,7 @@ func (d *Document) Decode(into any) error {
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
 		return fmt.Errorf("strictyaml: cannot decode into a %T", into)
 	}
-	dec := decoder{src: d.src}
+	dec := decoder{src: d.src, path: []string{"$"}}
 	dec.value("the document", d.root, v.Elem())
 	if len(dec.errs) > maxErrors {
 		more := len(dec.errs) - maxErrors
@@ -38,11 +41,40 @@ func (d *Document) Decode(into any) error {
 
 type decoder struct {
 	src  *source
+	path []string // of what is being decoded, from $
 	errs []error
 }
 
 func (d *decoder) fail(n *node, format string, args ...any) {
-	d.errs = append(d.errs, d.src.errorf(n.point(), format, args...))
+	d.failAt(n.point(), format, args...)
+}
+
+func (d *decoder) failAt(at position, format string, args ...any) {
+	e := d.src.errorf(at, format, args...)
+	e.Form, e.Path = true, strings.Join(d.path, "")
+	d.errs = append(d.errs, e)
+}
+
+// within decodes a part of what is being decoded, which step leads to.
+func (d *decoder) within(step string, decode func()) {
+	d.path = append(d.path, step)
+	decode()
+	d.path = d.path[:len(d.path)-1]
+}
+
+// step is a field's name as it stands in a path.
+func step(field string) string {
+	if field == "" || strings.ContainsAny(field, ".[]\"") {
+		return "[" + strconv.Quote(field) + "]"
+	}
+	return "." + field
+}
+
+// Adviser is a struct that knows what to write in place of a field that it does not have.
+type Adviser interface {
+	// Advice returns a clause for the error, or "" if there is nothing to say. text is the field's value if that is text
+	// of one line.
+	Advice(field, text string) string
 }
 
 // value decodes a node, which errors call by name.
@@ -84,7 +116,8 @@ func (d *decoder) value(name string, n *node, v reflect.Value) {
 		}
 		items := reflect.MakeSlice(v.Type(), len(n.nodes), len(n.nodes)) // never nil: an empty list is not an absent one
 		for i, item := range n.nodes {
-			d.value(fmt.Sprintf("%s[%d]", name, i), item, items.Index(i))
+			index := fmt.Sprintf("[%d]", i)
+			d.within(index, func() { d.value(name+index, item, items.Index(i)) })
 		}
 		v.Set(items)
 	default:
@@ -106,15 +139,31 @@ func (d *decoder) fields(name string, n *node, v reflect.Value) {
 	for i, field := range n.names {
 		index, ok := known[field]
 		if !ok {
-			d.errs = append(d.errs, d.src.errorf(n.nodes[i].key, "unknown field %s in %s; %s", strconv.Quote(field), name, hint(field, names)))
+			d.within(step(field), func() {
+				remedy := cmp.Or(advice(v, field, n.nodes[i]), hint(field, names))
+				d.failAt(n.nodes[i].key, "unknown field %s in %s; %s", strconv.Quote(field), name, remedy)
+			})
 			continue
 		}
 		item := n.nodes[i]
 		if _, options, _ := strings.Cut(v.Type().Field(index).Tag.Get("yaml"), ","); item.kind != sequence && hasOption(options, "many") {
 			item = &node{kind: sequence, at: item.at, key: item.key, nodes: []*node{item}}
 		}
-		d.value(field, item, v.Field(index))
+		d.within(step(field), func() { d.value(field, item, v.Field(index)) })
 	}
+}
+
+// advice asks a struct about a field that it does not have.
+func advice(v reflect.Value, field string, n *node) string {
+	a, ok := v.Interface().(Adviser)
+	if !ok {
+		return ""
+	}
+	text := ""
+	if n.kind == scalar && n.class == classText && !strings.Contains(n.text, "\n") {
+		text = n.text
+	}
+	return a.Advice(field, text)
 }
 
 // shortField finds the field of a struct that text in place of the struct is meant for, or -1.
@@ -151,11 +200,11 @@ func (d *decoder) entries(name string, n *node, v reflect.Value) {
 	m := reflect.MakeMapWithSize(v.Type(), len(n.names))
 	for i, key := range n.names {
 		if !n.plain[i] {
-			d.errs = append(d.errs, d.src.errorf(n.nodes[i].key, "a name in %s must be text; put %s in quotes", name, key))
+			d.failAt(n.nodes[i].key, "a name in %s must be text; put %s in quotes", name, key)
 			continue
 		}
 		e := reflect.New(v.Type().Elem()).Elem()
-		d.value(fmt.Sprintf("%s[%q]", name, key), n.nodes[i], e)
+		d.within("["+strconv.Quote(key)+"]", func() { d.value(fmt.Sprintf("%s[%q]", name, key), n.nodes[i], e) })
 		m.SetMapIndex(reflect.ValueOf(key).Convert(v.Type().Key()), e)
 	}
 	v.Set(m)
@@ -163,6 +212,14 @@ func (d *decoder) entries(name string, n *node, v reflect.Value) {
 
 func (d *decoder) scalar(name string, n *node, v reflect.Value) {
 	want := func(what string) { d.fail(n, "%s must be %s; this is %s", name, what, n.what()) }
+	// In quotes, a number or a truth value is text.
+	unquoted := func(what string, quoted bool) {
+		if quoted && n.kind == scalar && n.class == classText {
+			d.fail(n, "%s must be %s; leave the quotes out", name, what)
+			return
+		}
+		want(what)
+	}
 	if v.Type() == reflect.TypeFor[time.Duration]() {
 		const what = "a duration such as 500ms, 30s or 1h30m"
 		if n.kind != scalar || n.class != classText {
@@ -189,28 +246,28 @@ func (d *decoder) scalar(name string, n *node, v reflect.Value) {
 		}
 	case reflect.Bool:
 		if n.kind != scalar || n.class != classBool || n.text != "true" && n.text != "false" {
-			want("true or false")
+			unquoted("true or false", n.text == "true" || n.text == "false")
 			return
 		}
 		v.SetBool(n.text == "true")
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		i, err := strconv.ParseInt(n.text, 10, 64)
 		if n.kind != scalar || n.class != classInt || err != nil || v.OverflowInt(i) {
-			want("a whole number" + limits(v))
+			unquoted("a whole number"+limits(v), err == nil)
 			return
 		}
 		v.SetInt(i)
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		i, err := strconv.ParseUint(n.text, 10, 64)
 		if n.kind != scalar || n.class != classInt || err != nil || v.OverflowUint(i) {
-			want("a whole number, 0 or more" + limits(v))
+			unquoted("a whole number, 0 or more"+limits(v), err == nil)
 			return
 		}
 		v.SetUint(i)
 	case reflect.Float32, reflect.Float64:
 		f, err := strconv.ParseFloat(n.text, 64)
 		if n.kind != scalar || n.class != classInt && n.class != classFloat || err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
-			want("a number")
+			unquoted("a number", err == nil)
 			return
 		}
 		v.SetFloat(f)

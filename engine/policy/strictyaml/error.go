@@ -12,6 +12,13 @@ type Error struct {
 	Line, Column int    // from 1, the column in characters; 0 if the error is about the whole file
 	Message      string // one line
 	Excerpt      string // the line, at most two before it, and a caret under the column; empty if Line is 0
+
+	// Form tells that the document has not the form that is decoded: a field is unknown, missing or of another type. A
+	// schema of the form finds such errors, and no others.
+	Form bool
+	// Path is that of the field that is not known or has a value of another type, in the form of [Document.Errorf]'s. It
+	// is empty of other errors.
+	Path string
 }
 
 // Error returns file:line:column: message, and the excerpt on the lines after it.
