@@ -61,7 +61,7 @@ func Compile(text string) (expression *Expression, err error) {
 	}
 	parsed, issues := env.Compile(text)
 	if issues.Err() != nil {
-		return nil, first(issues.Errors())
+		return nil, env.first(text, issues.Errors())
 	}
 	if got := parsed.OutputType(); !got.IsExactType(cel.BoolType) {
 		remedy := ""
@@ -82,23 +82,16 @@ func Compile(text string) (expression *Expression, err error) {
 }
 
 // first returns the error that a reader of the text meets first.
-func first(errs []*cel.Error) *Error {
+func (env *environment) first(text string, errs []*cel.Error) *Error {
 	e := slices.MinFunc(errs, func(a, b *cel.Error) int {
 		return cmp.Or(cmp.Compare(a.Location.Line(), b.Location.Line()), cmp.Compare(a.Location.Column(), b.Location.Column()))
 	})
-	return place(e.Location, e.Message)
+	return place(e.Location, env.plain(text, e))
 }
 
 // place makes an Error of a place as CEL counts it: lines from 1, columns from 0.
 func place(at common.Location, message string) *Error {
 	message = strings.ReplaceAll(oneLine(message), " (in container '')", "")
-	if strings.HasPrefix(message, "undeclared reference to") {
-		message += "; an expression sees predicate and predicateType"
-	}
-	// The parser lists every token that it would have taken.
-	if before, _, ok := strings.Cut(message, " expecting {"); ok {
-		message = before
-	}
 	return &Error{max(at.Line(), 1), max(at.Column(), 0) + 1, message}
 }
 

@@ -29,6 +29,7 @@ const (
 type environment struct {
 	*cel.Env
 	functions map[string]*functions.Overload // by the IDs of overloads, and by names
+	names     []string                       // of functions and macros, for those who mistype one
 }
 
 var theEnvironment = sync.OnceValues(newEnvironment)
@@ -51,7 +52,7 @@ func newEnvironment() (*environment, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &environment{env, map[string]*functions.Overload{}}
+	e := &environment{env, map[string]*functions.Overload{}, functionNames(env)}
 	for _, f := range env.Functions() {
 		bindings, err := f.Bindings()
 		if err != nil {

@@ -3,6 +3,7 @@ package expression
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/interpreter"
@@ -10,9 +11,19 @@ import (
 	"sluice/engine"
 )
 
+// NoSuchKey is the error of an evaluation that came to a field which the predicate does not have.
+type NoSuchKey struct {
+	Key string // the field's name, or an element's value; a predicate may have a part in it
+}
+
+// Error says that the key is not there.
+func (e *NoSuchKey) Error() string {
+	return fmt.Sprintf("the expression cannot be evaluated: no such key: %.500s", e.Key)
+}
+
 // Holds evaluates the condition over a statement. An error says that it could not be, because the predicate has not the form
 // that the condition expects, is larger than [MaxBytes], [MaxValues] or [MaxNesting] allow, or because the evaluation
-// costs more than [CostLimit]; the text of the error is for the log. It is safe for concurrent use, and takes well below a
+// costs more than [CostLimit]; it is a [*NoSuchKey] if a field is missing. The text of the error is for the log. It is safe for concurrent use, and takes well below a
 // second of CPU and 64 MiB, whatever the predicate is.
 func (e *Expression) Holds(s *engine.Statement) (holds bool, err error) {
 	defer func() {
@@ -29,6 +40,9 @@ func (e *Expression) Holds(s *engine.Statement) (holds bool, err error) {
 		var cancelled interpreter.EvalCancelledError
 		if errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded {
 			return false, fmt.Errorf("the expression costs more than %d for this predicate", CostLimit)
+		}
+		if key, ok := strings.CutPrefix(err.Error(), "no such key: "); ok {
+			return false, &NoSuchKey{key}
 		}
 		return false, fmt.Errorf("the expression cannot be evaluated: %.500w", err)
 	}

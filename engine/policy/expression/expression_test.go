@@ -104,13 +104,27 @@ func TestCompileErrors(t *testing.T) {
 		"predicate.a ==\n  b.c":    "2:3: undeclared reference to 'b'; an expression sees predicate and predicateType",
 		"predicate.ä == 1 && x":    "1:11: Syntax error",
 		`"ä" == predicate.a && x`:  "1:23: undeclared reference to 'x'",
-		"1 +":                      "1:4: Syntax error: mismatched input '<EOF>'",
-		"predicate.a == 1 &&\n(":   "2:2: Syntax error: mismatched input '<EOF>'",
+		"1 +":                      "1:4: Syntax error: something is missing at the end",
+		"predicate.a == 1 &&\n(":   "2:2: Syntax error: something is missing at the end",
 		"predicate":                "1:1: an expression must be true or false, and this one is of type dyn; make a comparison of it, such as … == true",
 		"predicate.a == 1 ? 1 : 2": "1:1: an expression must be true or false, and this one is of type int; make a comparison of it",
 		"predicateType":            "1:1: an expression must be true or false, and this one is of type string; make a comparison of it",
 		"predicateType == 1":       "1:15: found no matching overload for '_==_' applied to '(string, int)'",
-		"predicate.a.nope()":       "1:17: undeclared reference to 'nope'",
+		"predicate.a.nope()":       "1:17: there is no function nope",
+
+		`predicate.v.startWith("x")`:             "1:22: there is no function startWith; did you mean startsWith?",
+		`predicate.v.exist(x, x == 1)`:           "1:18: there is no function exist; did you mean exists?",
+		`sze(predicate.v) == 1`:                  "1:4: there is no function sze; did you mean size?",
+		`predicate.a == 1 && math.greates(1, 2)`: "1:21: there is no function math.greates; did you mean math.greatest?",
+		`nobody.knows(1)`:                        "1:1: undeclared reference to 'nobody'; an expression sees predicate and predicateType",
+		`predicate.a = "x"`:                      "1:13: Syntax error: a comparison is written ==",
+		`predicate.a ="x"`:                       "1:13: Syntax error: a comparison is written ==",
+		`predicate.a => 1`:                       "1:13: Syntax error: a comparison is written >=",
+		`predicate.a == "x`:                      "1:16: Syntax error: the text that begins here has no quote at its end",
+		`predicate.a == 1; x`:                    "1:17: Syntax error: ';' means nothing here",
+		`predicate.a == 1 and predicate.b == 1`:  "1:18: Syntax error: and is written &&",
+		`(predicate.a == 1`:                      "1:18: Syntax error: missing ')' at the end",
+		`predicate.a.all(x, x == [1, 2)`:         "1:30: Syntax error: mismatched input ')'",
 
 		"predicate.a.matches('(')":                                                "1:21: this is no regular expression (RE2): missing closing ): `(`",
 		"predicate.a.matches(predicate.b)":                                        "1:30: the pattern of matches must be written out, as text in quotes",
@@ -158,6 +172,7 @@ func TestHoldsErrors(t *testing.T) {
 	f("predicate.nope == 1", example, "no such key: nope")
 	f("!(predicate.nope == 1)", example, "no such key: nope")
 	f("predicate.text > 1", example, "no such overload")
+	f("predicate.list.all(x, predicate.object[string(x)] == 1)", example, "no such key: 1")
 	f("predicate.list[7] == 1", example, "index out of bounds")
 	f("predicate.int / 0 == 1", example, "division")
 	f("predicate.large + 1 > 0", example, "overflow")
@@ -171,6 +186,31 @@ func TestHoldsErrors(t *testing.T) {
 	}
 	if holds, err := compile(t, "predicateType != ''").Holds(&engine.Statement{PredicateType: "x"}); !holds || err != nil {
 		t.Errorf("no predicate: %v, %v", holds, err)
+	}
+}
+
+// TestNoSuchKey tells a missing field from other errors.
+func TestNoSuchKey(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"predicate.nope == 1":                          "nope",
+		"predicate.object.nope.more == 1":              "nope",
+		"predicate['object']['x y'] == 1":              "x y",
+		"predicate.words.exists(w, predicate[w] == 1)": "b",
+		"predicate.nope == 1 && predicate.int == 1":    "nope",
+		"predicate.list[7] == 1":                       "",
+		"predicate.text > 1":                           "",
+		"timestamp(predicate.text).getHours() == 1":    "",
+	} {
+		_, err := compile(t, text).Holds(statement(example))
+		var missing *expression.NoSuchKey
+		if found := errors.As(err, &missing); found != (want != "") || found && missing.Key != want {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	_, err := compile(t, "predicate[predicate.a] == 1").Holds(statement(`{"a": "` + strings.Repeat("x", 10_000) + `"}`))
+	if err == nil || len(err.Error()) > 600 {
+		t.Errorf("a long key: %v", err)
 	}
 }
 
