@@ -13,7 +13,11 @@ import (
 
 // What follows says precisely why something was refused. None of it can accept anything.
 
-const noSCT = "its certificate has no SCT of a trusted certificate transparency log"
+const (
+	noSCT    = "its certificate has no SCT of a trusted certificate transparency log"
+	noEntry  = "it has no entry of a trusted log"
+	badEntry = "its entry in a trusted log is not good"
+)
 
 // chainsTo finds the ways from the certificate of s to the material's authorities, by the time t.
 func chainsTo(material root.TrustedMaterial, s *signed, t time.Time) ([][]*x509.Certificate, error) {
@@ -59,12 +63,12 @@ func (j *Judge) whyNot(s *signed, e *entity, material root.TrustedMaterial, err 
 	otherwise := invalid("%w", err)
 	if j.trust.SCTs > 0 {
 		if err := verify.VerifySignedCertificateTimestamp(chains, j.trust.SCTs, material); err != nil {
-			otherwise = invalid("%s: %w", noSCT, err)
+			otherwise = unvouched(noSCT)
 		}
 	}
 	if onlyNow(j.trust) {
 		if _, other := chainsTo(material, s, time.Now()); other != nil {
-			return expired("its certificate is not valid now (%s): %w", span(leaf), err)
+			return expired("its certificate is not valid now (%s)", span(leaf))
 		}
 		return otherwise
 	}
@@ -76,14 +80,14 @@ func (j *Judge) whyNot(s *signed, e *entity, material root.TrustedMaterial, err 
 	}
 	for _, t := range times {
 		if !validAt(leaf, t) {
-			return expired("it was made at %s, when its certificate was not valid (%s): %w", t.UTC().Format(time.RFC3339), span(leaf), err)
+			return expired("it was made at %s, when its certificate was not valid (%s)", t.UTC().Format(time.RFC3339), span(leaf))
 		}
 	}
 	switch {
 	case log.broken != nil:
-		return invalid("its entry in a trusted log is not good: %w", log.broken)
+		return unvouched("%s: %w", badEntry, log.broken)
 	case len(times) == 0:
-		return expired("no entry of a trusted log and no timestamp of a trusted authority tells that its certificate was valid (%s): %w", span(leaf), err)
+		return expired("no entry of a trusted log and no timestamp of a trusted authority tells that its certificate was valid (%s)", span(leaf))
 	}
 	return j.whatIsMissing(log, len(stamps), otherwise)
 }
@@ -92,7 +96,7 @@ func (j *Judge) whyNot(s *signed, e *entity, material root.TrustedMaterial, err 
 func (j *Judge) whyNotByKey(e *entity, material root.TrustedMaterial, err error) *Refusal {
 	log := j.logged(e, material)
 	if log.broken != nil {
-		return invalid("its entry in a trusted log is not good: %w", log.broken)
+		return unvouched("%s: %w", badEntry, log.broken)
 	}
 	stamps, _, _ := verify.VerifySignedTimestamp(e, material)
 	return j.whatIsMissing(log, len(stamps), invalid("%w", err))
@@ -102,11 +106,11 @@ func (j *Judge) whyNotByKey(e *entity, material root.TrustedMaterial, err error)
 func (j *Judge) whatIsMissing(log logged, stamps int, otherwise *Refusal) *Refusal {
 	switch {
 	case j.asksLogs() && !log.enough && log.known == 0:
-		return invalid("it has no entry of a trusted log: %w", otherwise.Err)
+		return unvouched(noEntry)
 	case j.asksLogs() && !log.enough:
-		return invalid("it is in %d trusted logs, not %d: %w", log.known, j.trust.Logs, otherwise.Err)
+		return unvouched("it is in %d trusted logs, not %d", log.known, j.trust.Logs)
 	case stamps < j.trust.Timestamps:
-		return invalid("it has timestamps of %d trusted authorities, not %d: %w", stamps, j.trust.Timestamps, otherwise.Err)
+		return unvouched("it has timestamps of %d trusted authorities, not %d", stamps, j.trust.Timestamps)
 	}
 	return otherwise
 }

@@ -184,6 +184,7 @@ func TestKeysAndLogs(t *testing.T) {
 					switch {
 					case c.reason != 0:
 						refused(t, err, c.reason, c.says)
+						unvouchedIf(t, err, true)
 					case err != nil:
 						t.Errorf("%s: %v", item.MediaType, err)
 					case c.time != !got.Time.IsZero() || c.time && got.Time.After(long.Add(time.Second)) && c.name != "logged and stamped":
@@ -327,7 +328,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 	for _, trust := range []engine.Trust{
 		{Roots: []*engine.TrustRoot{{Name: "https://tuf.example.com"}}, Logs: 1},
-		{Roots: append(roots(must(NewSigstore()).TrustedRoot()), &engine.TrustRoot{Name: "https://tuf.example.com"}), Logs: 1},
+		{Roots: []*engine.TrustRoot{{Name: "https://tuf.example.com"}, {Name: "https://mirror.tuf.example.com"}}, Logs: 1},
 		{Keys: keys(key), Roots: []*engine.TrustRoot{{Name: "https://tuf.example.com"}}, Logs: 1},
 	} {
 		if _, err := New(&trust); !errors.Is(err, ErrNoRoot) || !strings.Contains(err.Error(), "tuf.example.com") {

@@ -1,6 +1,8 @@
 package proof
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,7 +69,7 @@ func samples(ours, other *Sigstore) []sample {
 		{name: "no time", signer: signer, content: about(), evidence: Evidence{Log: RekorTiles}, reason: expired, says: "no timestamp of a trusted authority"},
 		{name: "no SCT", signer: keyless(ours, Identity{NoSCT: true}), content: about(), evidence: rekor, reason: invalid, says: noSCT},
 		{name: "another's SCT", signer: keyless(ours, Identity{SCTBy: other}), content: about(), evidence: rekor, reason: invalid, says: noSCT},
-		{name: "another's CA", signer: keyless(other, Identity{}), content: about(), evidence: rekor, reason: invalid, says: "certificate of another authority"},
+		{name: "another's CA", signer: keyless(other, Identity{}), content: about(), evidence: rekor, reason: invalid, says: "another authority"},
 		{name: "another's log", signer: signer, content: about(), evidence: rekor, by: other, reason: expired, says: "no entry of a trusted log"},
 		{name: "another's log, in time", signer: signer, content: about(), evidence: Evidence{Log: Rekor, PromiseBy: other, Timestamp: true}, reason: invalid, says: "trusted log is not good"},
 		{name: "another entry", signer: signer, content: about(), evidence: Evidence{Log: Rekor, OtherEntry: true}, reason: invalid, says: "trusted log is not good"},
@@ -83,12 +85,25 @@ func samples(ours, other *Sigstore) []sample {
 	}
 }
 
+// unvouchedIf tells that err says whether it is the log, the timestamp or the SCT alone that something lacks; and that it
+// repeats nothing of what a library says of thresholds.
+func unvouchedIf(t *testing.T, err error, want bool) {
+	t.Helper()
+	if r := (*Refusal)(nil); errors.As(err, &r) && r.Unvouched != want {
+		t.Errorf("unvouched: %t, want %t: %v", r.Unvouched, want, err)
+	}
+	if err != nil && (strings.Contains(err.Error(), "threshold") || strings.Contains(err.Error(), "%!")) {
+		t.Errorf("more than one asks for: %v", err)
+	}
+}
+
 // check judges what was made of c.
 func (c *sample) check(t *testing.T, j *Judge, item *Item) {
 	t.Helper()
 	got, err := j.Judge(found(t, item), digest)
 	if c.reason != 0 {
 		refused(t, err, c.reason, c.says)
+		unvouchedIf(t, err, c.reason == engine.ReasonSignatureInvalid && !strings.Contains(c.says, "another authority"))
 		return
 	}
 	if err != nil {

@@ -80,14 +80,25 @@ func readOldEntry(entry *tlog.Entry, body, envelope []byte) (*oldEntry, error) {
 // verifyOld verifies what s says with an entry of the old type: everything that sigstore-go's Verifier sees to, by the
 // same parts of it. That the signature is by the key or the certificate has been verified already.
 func (j *Judge) verifyOld(s *signed, e *entity, material root.TrustedMaterial, k *key) (*verify.VerificationResult, *Refusal) {
-	if j.trust.Logs > 1 {
-		return nil, invalid("it is in one log, and %d are asked for", j.trust.Logs)
+	var chains [][]*x509.Certificate
+	if k == nil {
+		var other error
+		if chains, other = chainsTo(material, s, s.certificate.NotBefore); other != nil {
+			return nil, invalid("%w", other)
+		}
+	}
+	logs := material.RekorLogs()
+	if _, ok := logs[hex.EncodeToString([]byte(s.old.entry.LogKeyID()))]; !ok {
+		return nil, unvouched(noEntry)
 	}
 	if !s.old.by(s, k) {
-		return nil, invalid("its log entry is of another signer")
+		return nil, unvouched("its log entry is of another signer")
 	}
-	if err := tlog.VerifySET(s.old.entry, material.RekorLogs()); err != nil {
-		return nil, invalid("it has no entry of a trusted log: %w", err)
+	if err := tlog.VerifySET(s.old.entry, logs); err != nil {
+		return nil, unvouched("%s: %w", badEntry, err)
+	}
+	if j.trust.Logs > 1 {
+		return nil, unvouched("it is in one log, and %d are asked for", j.trust.Logs)
 	}
 	result := verify.NewVerificationResult()
 	add := func(kind string, at time.Time) {
@@ -96,17 +107,13 @@ func (j *Judge) verifyOld(s *signed, e *entity, material root.TrustedMaterial, k
 	add("Tlog", s.old.entry.IntegratedTime())
 	stamps, _, err := verify.VerifySignedTimestamp(e, material)
 	if err != nil || len(stamps) < j.trust.Timestamps {
-		return nil, invalid("it has timestamps of %d trusted authorities, not %d", len(stamps), j.trust.Timestamps)
+		return nil, unvouched("it has timestamps of %d trusted authorities, not %d", len(stamps), j.trust.Timestamps)
 	}
 	for _, stamp := range stamps {
 		add("TimestampAuthority", stamp.Time)
 	}
 	if k != nil {
 		return result, nil
-	}
-	chains, other := chainsTo(material, s, s.certificate.NotBefore)
-	if other != nil {
-		return nil, invalid("%w", other)
 	}
 	for _, t := range result.VerifiedTimestamps {
 		if chains, err = chainsTo(material, s, t.Timestamp); err != nil {
@@ -115,7 +122,7 @@ func (j *Judge) verifyOld(s *signed, e *entity, material root.TrustedMaterial, k
 	}
 	if j.trust.SCTs > 0 {
 		if err := verify.VerifySignedCertificateTimestamp(chains, j.trust.SCTs, material); err != nil {
-			return nil, invalid("%s: %w", noSCT, err)
+			return nil, unvouched(noSCT)
 		}
 	}
 	summary, err := certificate.SummarizeCertificate(s.certificate)

@@ -26,12 +26,15 @@ type Judge struct {
 	keys  []*key
 	roots []*trustroot.Root
 
+	// pending is the [ErrNoRoot] of a root that is not there yet, beside those that are; nil if all are there.
+	pending error
+
 	// options are what sigstore-go is asked to see to, in the order that they are tried: any will do.
 	options [][]verify.VerifierOption
 }
 
-// New prepares the keys and roots of t, once for all that is judged by it. The error is [ErrNoRoot] if one of the roots
-// is not there yet, and otherwise that the material is of no use.
+// New prepares the keys and roots of t, once for all that is judged by it. The error is [ErrNoRoot] if none of the
+// roots is there yet, and otherwise that the material is of no use.
 func New(t *engine.Trust) (_ *Judge, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -54,13 +57,17 @@ func New(t *engine.Trust) (_ *Judge, err error) {
 	}
 	for _, r := range t.Roots {
 		if len(r.JSON) == 0 {
-			return nil, fmt.Errorf("%w: %s", ErrNoRoot, r.Name)
+			j.pending = fmt.Errorf("%w: %s", ErrNoRoot, r.Name)
+			continue
 		}
 		parsed, err := trustroot.Parse(r.JSON)
 		if err != nil {
 			return nil, fmt.Errorf("proof: root %s: %w", r.Name, err)
 		}
 		j.roots = append(j.roots, parsed)
+	}
+	if j.pending != nil && len(j.roots) == 0 {
+		return nil, j.pending
 	}
 	for _, o := range j.options {
 		if _, err := verify.NewVerifier(&root.BaseTrustedMaterial{}, o...); err != nil {

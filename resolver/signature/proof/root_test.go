@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -157,6 +158,57 @@ func TestSeveralRoots(t *testing.T) {
 	j = judge(t, engine.Trust{Keys: []crypto.PublicKey{keyed.Public()}, Roots: roots(b.TrustedRoot(), b.TrustedRoot()), Logs: 1})
 	_, err = j.Judge(item, digest)
 	refused(t, err, engine.ReasonSignatureInvalid, "no entry of a trusted log")
+}
+
+// TestPendingRoot has what one root accepts be valid, and what it refuses open, while another root is not there yet.
+func TestPendingRoot(t *testing.T) {
+	t.Parallel()
+	a, b := must(NewSigstore()), must(NewSigstore())
+	pending := &engine.TrustRoot{Name: "https://tuf.example.com"}
+	signer, keyed, other := must(a.Keyless(Identity{Issuer: tokenBy, Subject: holder})), must(NewKeySigner(P256)), must(NewKeySigner(P256))
+	elsewhere := about()
+	elsewhere.Digest = string(another)
+	item := func(s *Signer, c Content, e Evidence) *attached.Item { return found(t, must(a.Bundle("0.3", s, c, e))) }
+	byCertificate := func(json []byte) engine.Trust {
+		return engine.Trust{Roots: append(roots(json), pending), Logs: 1, SCTs: 1}
+	}
+	byKey := func(json []byte) engine.Trust {
+		return engine.Trust{Keys: []crypto.PublicKey{keyed.Public()}, Roots: append([]*engine.TrustRoot{pending}, roots(json)...), Logs: 1}
+	}
+	const open = engine.ReasonTrustRootMissing
+	for _, c := range []struct {
+		name   string
+		trust  engine.Trust
+		item   *attached.Item
+		reason engine.Reason
+		says   string
+	}{
+		{name: "certificate", trust: byCertificate(a.TrustedRoot()), item: item(signer, about(), Evidence{Log: Rekor})},
+		{name: "key", trust: byKey(a.TrustedRoot()), item: item(keyed, about(), Evidence{Log: Rekor})},
+		{name: "another's certificate", trust: byCertificate(b.TrustedRoot()), item: item(signer, about(), Evidence{Log: Rekor}), reason: open, says: "tuf.example.com; by the others: it was signed with a certificate of another"},
+		{name: "another's log", trust: byKey(b.TrustedRoot()), item: item(keyed, about(), Evidence{Log: Rekor}), reason: open, says: "tuf.example.com; by the others: " + noEntry},
+
+		// What no root can mend.
+		{name: "another key", trust: byKey(a.TrustedRoot()), item: item(other, about(), Evidence{Log: Rekor}), reason: engine.ReasonSignatureInvalid, says: "another key"},
+		{name: "key, another image", trust: byKey(a.TrustedRoot()), item: item(keyed, elsewhere, Evidence{Log: Rekor}), reason: engine.ReasonClaimMismatch, says: "not for this"},
+		{name: "another image", trust: byCertificate(a.TrustedRoot()), item: item(signer, elsewhere, Evidence{Log: Rekor}), reason: engine.ReasonClaimMismatch, says: "not for this"},
+		{name: "no certificate", trust: byCertificate(a.TrustedRoot()), item: item(keyed, about(), Evidence{Log: Rekor}), reason: engine.ReasonSignatureInvalid, says: "has no certificate"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := judge(t, c.trust).Judge(c.item, digest)
+			if c.reason == 0 {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			refused(t, err, c.reason, c.says)
+			if errors.Is(err, ErrNoRoot) != (c.reason == open) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
 }
 
 // TestPublicGood is about an attestation that the public-good instance of sigstore has vouched for.
