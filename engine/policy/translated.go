@@ -62,11 +62,20 @@ func (s *Set) translated(p clusterimagepolicy.Policy, seen names, opts Options) 
 	message, excerpt := err.Error(), ""
 	if errors.As(err, &at) { // the first of several
 		message, excerpt = at.Message, at.Excerpt
+		if excerpt != "" {
+			message += " (the lines quoted are the translation's)"
+		}
 	}
 	return &strictyaml.Error{
 		File: p.File, Line: p.Line, Column: 1, Excerpt: excerpt,
-		Message: "the policy that this ClusterImagePolicy is translated to is refused (sluice policy import prints it): " + message,
+		Message: "the policy that this ClusterImagePolicy is translated to is refused: " + message,
 	}
+}
+
+// CheckTranslated tells whether a translated policy loads. The error is an [*strictyaml.Error] at the document that it
+// was made of, since nobody has a file with the translation.
+func CheckTranslated(p clusterimagepolicy.Policy, opts Options) error {
+	return (&Set{}).translated(p, names{}, opts)
 }
 
 // weaker makes an error of a note.

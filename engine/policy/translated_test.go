@@ -73,7 +73,7 @@ func TestLoadForeign(t *testing.T) {
 		"DIR/a.yaml:12:51: the Rego policy is not kept", "enforcement would be weaker", "DIR/c.yaml:3:18: a name is")
 	f(map[string]string{"a.yaml": strings.Replace(signedHere, "  images:", "  image:", 1), "b.yaml": ownRoot(t)}, "DIR/a.yaml:")
 	f(map[string]string{"a.yaml": signedHere, "b.yaml": strings.Replace(ownRoot(t), `"rawBytes":"`, `"rawBytes":"AAAA`, 1)},
-		"DIR/a.yaml:1:1: the policy that this ClusterImagePolicy is translated to is refused (sluice policy import prints it): this trusted root cannot be used: ")
+		"DIR/a.yaml:1:1: the policy that this ClusterImagePolicy is translated to is refused: this trusted root cannot be used: ")
 }
 
 // TestTranslationsCompile loads the documents that the translation is tested with: whatever it makes is a policy.

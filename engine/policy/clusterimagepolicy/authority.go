@@ -35,7 +35,8 @@ func (p *policyTranslator) authorities() []mapping {
 		if left != "" {
 			// What is said of the parts of an authority that is left out says nothing.
 			p.out.Notes, p.remarks = p.out.Notes[:notes], p.remarks[:remarks]
-			p.remark(a.field, false, "the authority %q is left out: %s", printable(wanted), left)
+			p.stricter(a.field, "the authority %q is left out: %s", printable(wanted), left)
+			p.left++
 			continue
 		}
 		if name != wanted {
@@ -51,7 +52,7 @@ func (p *policyTranslator) authorities() []mapping {
 	})
 	if len(out) == 0 {
 		if len(p.Spec.Authorities) > 0 {
-			p.remark("spec.authorities", false, "none of them can be kept, so nothing passes")
+			p.stricter("spec.authorities", "none of them can be kept, so nothing passes")
 		}
 		out = []mapping{{{"name", "nobody"}, {"static", mapping{{"action", "fail"}}}}}
 	}
@@ -245,7 +246,7 @@ func (a *authorityTranslator) source() (repository string) {
 			repository = a.repository(field, s.OCI)
 		}
 		if s.TagPrefix != "" {
-			a.note(field+".tagPrefix", false, "cannot be kept: signatures under such tags are not found")
+			a.stricter(field+".tagPrefix", "cannot be kept: signatures under such tags are not found")
 		}
 		if len(s.SignaturePullSecrets) > 0 {
 			a.note(field+".signaturePullSecrets", false, "left out; credentials for registries are in the configuration of sluice")

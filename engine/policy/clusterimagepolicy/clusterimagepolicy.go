@@ -28,6 +28,7 @@ const (
 type Translation struct {
 	Policies []Policy // in the order of the documents
 	Notes    []Note   // in the order of the documents, and of the lines in each
+	LeftOut  int      // how many authorities the policies lack that their documents have
 }
 
 // Policy is one translated policy.
@@ -46,6 +47,10 @@ type Note struct {
 	Field  string // such as spec.authorities[0].key.kms; empty if the note is about the whole
 	Text   string // one clause
 	Weaker bool   // an image may pass that the document as it is written denies
+
+	// Stricter tells that an image may be denied that the document lets pass, because a party that may vouch for it there
+	// can't be kept.
+	Stricter bool
 }
 
 // String returns the note for people, as file:line: field: text.

@@ -11,6 +11,7 @@ import (
 	"sluice/engine/policy"
 	"sluice/engine/policy/clusterimagepolicy"
 	"sluice/engine/policy/strictyaml"
+	"sluice/resolver/signature/trustroot"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -50,8 +51,15 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
+// checkRoot reads a trusted root as those are read that verify signatures.
+func checkRoot(json []byte) error {
+	_, err := trustroot.Parse(json)
+	return err
+}
+
 // TestDocuments holds the translation of documents, and what is said of them, against golden files. Each of the
-// translations is a policy that loads.
+// translations is a policy that loads with roots that signatures can be verified with, and so is each document as it
+// stands, unless it would be weaker.
 func TestDocuments(t *testing.T) {
 	t.Parallel()
 	for _, file := range testFiles(t, "documents") {
@@ -68,7 +76,7 @@ func TestDocuments(t *testing.T) {
 			var got strings.Builder
 			for _, p := range translation.Policies {
 				fmt.Fprintf(&got, "---\n%s", p.YAML)
-				loaded, err := policy.Parse("translated.yaml", p.YAML, policy.Options{})
+				loaded, err := policy.Parse("translated.yaml", p.YAML, policy.Options{CheckRoot: checkRoot})
 				if err != nil {
 					t.Errorf("the translation does not load: %v", err)
 				} else if loaded[0].Name != p.Name {
@@ -79,16 +87,25 @@ func TestDocuments(t *testing.T) {
 			weaker := false
 			for _, n := range translation.Notes {
 				severity := "note"
-				if n.Weaker {
+				switch {
+				case n.Weaker:
 					severity, weaker = "weaker", true
+				case n.Stricter:
+					severity = "stricter"
 				}
 				fmt.Fprintf(&got, "%s: %s\n", severity, n)
 				if n.Line == 0 || n.File == "" || n.Text == "" {
 					t.Errorf("a note without a place or a text: %#v", n)
 				}
 			}
+			if translation.LeftOut > 0 {
+				fmt.Fprintf(&got, "left out: %d\n", translation.LeftOut)
+			}
 			if translation.Weaker() != weaker {
 				t.Errorf("Weaker is %v, and the notes say %v", translation.Weaker(), weaker)
+			}
+			if _, err := policy.Load([]string{file}, policy.Options{CheckRoot: checkRoot}); (err != nil) != weaker {
+				t.Errorf("weaker is %v, and loading the document says: %v", weaker, err)
 			}
 			golden(t, strings.TrimSuffix(file, ".yaml")+".golden", got.String())
 		})

@@ -37,22 +37,22 @@ func TestHostile(t *testing.T) {
 	}
 	f("authorities", head+"  authorities:\n"+repeat(1000, "  - {name: a%d, static: {action: fail}}\n"), "more than 32 authorities")
 	f("authorities that are left out", head+"  authorities:\n"+repeat(1000, "  - {key: {kms: k%d}}\n"), "")
-	f("identities", head+"  authorities:\n  - keyless:\n      identities:\n"+repeat(1000, "      - {issuer: a, subject: s%d}\n"), "more than 64 identities")
-	f("attestations", head+"  authorities:\n  - keyless:\n      identities: [{issuer: a, subject: b}]\n    attestations:\n"+
+	f("identities", head+"  authorities:\n  - keyless:\n      identities:\n"+repeat(1000, "      - {issuer: https://a, subject: s%d}\n"), "more than 64 identities")
+	f("attestations", head+"  authorities:\n  - keyless:\n      identities: [{issuer: https://a, subject: b}]\n    attestations:\n"+
 		repeat(1000, "    - {name: x, predicateType: 'https://example.com/%d'}\n"), "more than 16 attestations")
 	f("globs", strings.Replace(head, "[{glob: '**'}]", "\n"+repeat(4000, "  - glob: gcr.io/%d/**\n"), 1)+"  authorities: [{static: {action: fail}}]\n", "")
 	f("expressions", head+"  authorities:\n  - keyless:\n      identities:\n"+
-		repeat(60, "      - {issuer: a, subjectRegExp: '%d"+strings.Repeat("(a|b*){1,30}", 70)+"'}\n"), "")
-	f("an expression that grows", head+"  authorities:\n  - keyless: {identities: [{issuer: a, subjectRegExp: '((((a{100}){100}){100}){100})'}]}\n", "not a regular expression")
-	f("an expression of a megabyte", head+"  authorities:\n  - keyless: {identities: [{issuer: a, subjectRegExp: '"+root+"'}]}\n", "longer than 1024 bytes")
-	f("groups in groups", head+"  authorities:\n  - keyless: {identities: [{issuer: a, subjectRegExp: '"+strings.Repeat("(", 500)+"a"+strings.Repeat(")", 500)+"'}]}\n", "")
+		repeat(60, "      - {issuer: https://a, subjectRegExp: '%d"+strings.Repeat("(a|b*){1,30}", 70)+"'}\n"), "")
+	f("an expression that grows", head+"  authorities:\n  - keyless: {identities: [{issuer: https://a, subjectRegExp: '((((a{100}){100}){100}){100})'}]}\n", "not a regular expression")
+	f("an expression of a megabyte", head+"  authorities:\n  - keyless: {identities: [{issuer: https://a, subjectRegExp: '"+root+"'}]}\n", "longer than 1024 bytes")
+	f("groups in groups", head+"  authorities:\n  - keyless: {identities: [{issuer: https://a, subjectRegExp: '"+strings.Repeat("(", 500)+"a"+strings.Repeat(")", 500)+"'}]}\n", "")
 	f("aliases", head+"  authorities: &a [*a, *a]\n", "anchors (&) are not accepted")
 	f("depth", head+"  authorities: "+strings.Repeat("[", 100)+strings.Repeat("]", 100)+"\n", "nested more than")
 	f("a list in a list", "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: List}]}\n", "what is translated is")
 	f("a repository of a megabyte", "apiVersion: policy.sigstore.dev/v1alpha1\nkind: TrustRoot\nmetadata: {name: r}\nspec: {repository: {root: e30=, mirrorFS: "+root+"}}\n", "")
 	json := `{"tlogs": [{}], "ctlogs": [{}], "certificateAuthorities": [{}], "x": "` + root + `"}`
 	large := "apiVersion: policy.sigstore.dev/v1alpha1\nkind: TrustRoot\nmetadata: {name: r}\nspec: {trustedRootJSON: '" + json + "'}\n---\n"
-	refer := "  authorities:\n" + repeat(30, "  - {name: a%d, keyless: {trustRootRef: r, identities: [{issuer: a, subject: b}]}, ctlog: {trustRootRef: r}}\n")
+	refer := "  authorities:\n" + repeat(30, "  - {name: a%d, keyless: {trustRootRef: r, identities: [{issuer: https://a, subject: b}]}, ctlog: {trustRootRef: r}}\n")
 	f("a large root everywhere", large+head+refer, "too large")
 	f("JSON within JSON", "apiVersion: policy.sigstore.dev/v1alpha1\nkind: TrustRoot\nmetadata: {name: r}\nspec: {trustedRootJSON: '{\"a\": "+strings.Repeat("[", 20_000)+"'}\n", "not a trusted_root.json")
 	f("a bag of certificates", "apiVersion: policy.sigstore.dev/v1alpha1\nkind: TrustRoot\nmetadata: {name: r}\nspec: {sigstoreKeys: {certificateAuthorities: [{certChain: "+

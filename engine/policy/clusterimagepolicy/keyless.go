@@ -206,10 +206,13 @@ func (a *authorityTranslator) identities() (out []mapping, left string) {
 		text := fmt.Sprint(m)
 		switch {
 		case anyIssuer && anySubject:
-			a.remark(field, false, "left out; it says nothing, so whoever gets a certificate could sign")
+			a.stricter(field, "left out; it says nothing, so whoever gets a certificate could sign")
 			continue
 		case exactPattern(w.Issuer) || exactPattern(w.Subject):
 			a.remark(field, false, "left out; issuer and subject are compared as they stand, so nobody has such a name")
+			continue
+		case w.Issuer != "" && !strings.HasPrefix(w.Issuer, "https://") && !strings.HasPrefix(w.Issuer, "http://"):
+			a.remark(field, false, "left out; an issuer begins with https://, so nobody has this one")
 			continue
 		case seen[text]:
 			continue

@@ -21,6 +21,7 @@ type policyTranslator struct {
 	*resource
 	remarks []int // which of the notes stand in the comment above the translation too
 	closed  bool  // whether nothing passes
+	left    int   // authorities that are left out
 }
 
 func (p *policyTranslator) note(field string, weaker bool, format string, args ...any) {
@@ -35,6 +36,12 @@ func (p *policyTranslator) fail(field, format string, args ...any) {
 func (p *policyTranslator) remark(field string, weaker bool, format string, args ...any) {
 	p.note(field, weaker, format, args...)
 	p.remarks = append(p.remarks, len(p.out.Notes)-1)
+}
+
+// stricter is a remark on a party that can't be kept.
+func (p *policyTranslator) stricter(field, format string, args ...any) {
+	p.remark(field, false, format, args...)
+	p.out.Notes[len(p.out.Notes)-1].Stricter = true
 }
 
 // policy translates a ClusterImagePolicy.
@@ -91,6 +98,7 @@ func (t *translator) policy(r *resource) {
 		p.fail("spec", "the translation is too large, because roots are written out in every authority that refers to them; make fewer refer to them, or write a file with a trusted_root.json")
 		return
 	}
+	t.out.LeftOut += p.left
 	t.out.Policies = append(t.out.Policies, Policy{Name: name, File: r.file, Line: line, YAML: []byte(b.String())})
 }
 

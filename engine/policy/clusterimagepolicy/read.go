@@ -27,8 +27,8 @@ func (t *translator) read(doc *strictyaml.Document) []*resource {
 	file := fileOf(doc)
 	for _, u := range unknown {
 		t.out.Notes = append(t.out.Notes, Note{
-			File: file, Line: u.line, Policy: d.Metadata.Name, Field: u.name,
-			Text:   "not a field that is known of these documents, so it is left out",
+			File: file, Line: u.line, Policy: d.Metadata.Name, Field: u.path,
+			Text:   "not a field that is known of these documents, so it is left out" + u.meant,
 			Weaker: u.of != "metadata" && u.of != "the document" && kind != TrustRoot && kind != TrustRoot+"List",
 		})
 	}
@@ -98,8 +98,10 @@ func (t *translator) checked(r *resource) []*resource {
 
 // unknownField is a field that is none of the types'.
 type unknownField struct {
-	line     int
-	name, of string
+	line  int
+	path  string
+	of    string // what has it
+	meant string // a clause about the field that was probably meant, or nothing
 }
 
 // leftOver sorts the errors of a decode: fields that are not known are returned, and so is an error for whatever makes
@@ -121,9 +123,13 @@ func leftOver(err error) ([]unknownField, error) {
 		quoted, quoteErr := strconv.QuotedPrefix(rest)
 		switch {
 		case isUnknown && quoteErr == nil:
-			name, _ := strconv.Unquote(quoted)
-			of, _, _ := strings.Cut(strings.TrimPrefix(rest, quoted+" in "), "; ")
-			unknown = append(unknown, unknownField{placed.Line, printable(name), of})
+			of, remedy, _ := strings.Cut(strings.TrimPrefix(rest, quoted+" in "), "; ")
+			meant := ""
+			if strings.HasPrefix(remedy, "did you mean ") {
+				meant = "; " + remedy
+			}
+			path := strings.TrimPrefix(strings.TrimPrefix(placed.Path, "$"), ".")
+			unknown = append(unknown, unknownField{placed.Line, printable(path), of, meant})
 		case strings.Contains(placed.Message, " has no value; "):
 		default:
 			invalid = append(invalid, err)
