@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	prototrustroot "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
@@ -43,39 +44,45 @@ type Expiry struct {
 }
 
 // Parse reads a trusted_root.json. A root that has been read is one that signatures can be verified with: all its keys
-// and certificates have been parsed.
+// and certificates have been parsed. The text of an error is for whoever wrote the root.
 func Parse(json []byte) (r *Root, err error) {
 	defer func() {
 		if p := recover(); p != nil { // in a parser that is not ours
-			r, err = nil, fmt.Errorf("trustroot: a parser failed: %v", p)
+			r, err = nil, fmt.Errorf("a parser failed: %v", p)
 		}
 	}()
 	switch {
 	case len(json) == 0:
-		return nil, errors.New("trustroot: the trusted root is empty")
+		return nil, errors.New("the trusted root is empty")
 	case len(json) > MaxBytes:
-		return nil, fmt.Errorf("trustroot: the trusted root has more than %d bytes", MaxBytes)
+		return nil, fmt.Errorf("the trusted root has more than %d bytes", MaxBytes)
 	}
 	var document prototrustroot.TrustedRoot
 	if err := protojson.Unmarshal(json, &document); err != nil {
-		return nil, fmt.Errorf("trustroot: not a trusted root in JSON: %w", err)
+		return nil, fmt.Errorf("not a trusted root in JSON: %s", plain(err))
 	}
 	if !slices.Contains(mediaTypes, document.GetMediaType()) {
-		return nil, fmt.Errorf("trustroot: mediaType is %.100q, and must be %s", document.GetMediaType(), root.TrustedRootMediaType01)
+		return nil, fmt.Errorf("mediaType is %.100q, and must be %s", document.GetMediaType(), root.TrustedRootMediaType01)
 	}
 	document.MediaType = root.TrustedRootMediaType01 // the only one that is known below
 	n := len(document.GetCertificateAuthorities()) + len(document.GetCtlogs()) + len(document.GetTlogs()) + len(document.GetTimestampAuthorities())
 	switch {
 	case n == 0:
-		return nil, errors.New("trustroot: the trusted root trusts nothing: it has no certificateAuthorities, tlogs, ctlogs or timestampAuthorities")
+		return nil, errors.New("the trusted root trusts nothing: it has no certificateAuthorities, tlogs, ctlogs or timestampAuthorities")
 	case n > maxEntries:
-		return nil, fmt.Errorf("trustroot: the trusted root has %d entries, and may have %d", n, maxEntries)
+		return nil, fmt.Errorf("the trusted root has %d entries, and may have %d", n, maxEntries)
 	}
 	material, err := root.NewTrustedRootFromProtobuf(&document)
 	if err != nil {
-		return nil, fmt.Errorf("trustroot: %w", err)
+		return nil, errors.New(plain(err))
 	}
 	return &Root{material: material, expiries: expiries(material)}, nil
+}
+
+// plain takes out of a parser's error what names the parser, and the blanks that protobuf varies from build to build.
+func plain(err error) string {
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	return strings.TrimPrefix(text, "proto: ")
 }
 
 // Material returns what signatures are verified with. It is shared and must not be changed.

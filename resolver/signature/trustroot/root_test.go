@@ -92,9 +92,9 @@ func TestParseRefuses(t *testing.T) {
 			authority(root)["certChain"] = object{"certificates": []any{object{"rawBytes": "AAAA"}}}
 		}),
 		"and may have 1000":                edited(func(root object) { root["tlogs"] = slices.Repeat([]any{object{}}, maxEntries+1) }),
-		"not a trusted root in JSON: prot": edited(func(root object) { root["tlogs"] = []any{1} }),
+		"not a trusted root in JSON: synt": edited(func(root object) { root["tlogs"] = []any{1} }),
 	} {
-		if _, err := Parse(json); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := Parse(json); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "proto:") || strings.HasPrefix(err.Error(), "trustroot") {
 			t.Errorf("%v, want %s", err, says)
 		}
 	}
