@@ -89,27 +89,13 @@ func (c *count) problem() *problem {
 		}
 	}
 	wrong := speaks.problem(c.policy)
+	for _, a := range c.left {
+		details = append(details, "authority "+quote(a.Name)+": not asked")
+	}
 	wrong.detail = strings.Join(details, "; ")
 	if c.need > 1 {
-		wrong.what = c.shortage() + ": it " + speaks.is + speaks.because
+		wrong.what = fmt.Sprintf("needs %d of policy %s's authorities and has %d: it %s",
+			c.need, quote(c.policy.Name), c.satisfied, speaks.is+speaks.alone+speaks.because)
 	}
 	return wrong
-}
-
-// shortage says how many of several required authorities are satisfied, and which are not.
-func (c *count) shortage() string {
-	missing := make([]string, 0, len(c.findings))
-	for _, f := range c.findings {
-		missing = append(missing, quote(f.authority.Name))
-	}
-	s := fmt.Sprintf("satisfies %d of the %d required authorities of policy %s, and not %s",
-		c.satisfied, c.need, quote(c.policy.Name), strings.Join(missing, " or "))
-	if len(c.left) > 0 {
-		names := make([]string, 0, len(c.left))
-		for _, a := range c.left {
-			names = append(names, quote(a.Name))
-		}
-		s += " (" + strings.Join(names, " and ") + " not asked)"
-	}
-	return s
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto"
 	"errors"
 	"strings"
 	"testing"
@@ -22,6 +23,11 @@ func attesting(attestations ...Attestation) func(*Authority) {
 }
 
 func identities(all ...Identity) func(*Authority) { return func(a *Authority) { a.Identities = all } }
+
+// keys gives an authority some.
+func keys(n int) func(*Authority) {
+	return func(a *Authority) { a.Trust.Keys = make([]crypto.PublicKey, n) }
+}
 
 func static(s Static) *Authority { return &Authority{Name: "static", Static: s} }
 
@@ -79,23 +85,23 @@ func TestThreshold(t *testing.T) {
 	f("static pass alone", 1, 0, Allow, ReasonPassed, "", named("x"), static(StaticPass))
 
 	f("one of two satisfied", 2, 2, Deny, ReasonSignatureMissing,
-		`satisfies 1 of the 2 required authorities of policy "p", and not "scanner": it is not signed (`+looked+`.sig in reg.test/app); have it signed`,
+		`needs 2 of policy "p"'s authorities and has 1: it is not signed by "scanner" (`+looked+`.sig in reg.test/app); have it signed`,
 		named("a"), named("scanner"))
 	f("one of three satisfied", 2, 3, Deny, ReasonSignatureInvalid,
-		`satisfies 1 of the 2 required authorities of policy "p", and not "x" or "forger": it is signed, but not by "forger"; have it signed with that key`,
+		`needs 2 of policy "p"'s authorities and has 1: it is signed, but not by "forger"; have it signed with that key`,
 		named("x"), named("a"), named("forger"))
 	f("lost at once", 2, 1, Deny, ReasonSignatureInvalid,
-		`satisfies 0 of the 2 required authorities of policy "p", and not "forger" ("a" not asked): it is signed, but not by "forger"; have it signed with that key`,
+		`needs 2 of policy "p"'s authorities and has 0: it is signed, but not by "forger"; have it signed with that key`,
 		named("forger"), named("a"))
 	f("one down, and could make it", 2, 2, Allow, ReasonRegistryUnavailable,
-		`satisfies 1 of the 2 required authorities of policy "p", and not "down": it could not be checked: registry reg.test did not answer; try again; if it lasts, tell the cluster's operators`,
+		`needs 2 of policy "p"'s authorities and has 1: it could not be checked for "down": registry reg.test did not answer; try again; if it lasts, tell the cluster's operators`,
 		named("a"), named("down"))
 	f("one down, and could not", 3, 2, Deny, ReasonSignatureMissing, "", named("down"), named("x"), named("a"))
 	f("two down, and could make it", 2, 3, Allow, ReasonRegistryUnavailable, "", named("down"), named("x"), named("rootless"))
 	f("no root", 1, 1, Allow, ReasonTrustRootMissing, `could not be checked for policy "p": the trusted root has not been fetched yet; try again; if it lasts, tell the cluster's operators`, named("rootless"))
 	f("what was pushed does not hide behind an outage", 1, 2, Deny, ReasonRegistryMalformed, "", named("down"), named("bomber"))
 	f("nor does an outage hide it", 1, 2, Deny, ReasonRegistryMalformed, "", named("bomber"), named("down"))
-	f("static fail and too few others", 2, 0, Deny, ReasonStaticFail, `satisfies 0 of the 2 required authorities of policy "p", and not "static" ("a" not asked): it is refused; use another image`, named("a"), static(StaticFail))
+	f("static fail and too few others", 2, 0, Deny, ReasonStaticFail, `needs 2 of policy "p"'s authorities and has 0: it is refused; use another image`, named("a"), static(StaticFail))
 	f("more than there are", 3, 0, Deny, ReasonStaticFail, `can't satisfy policy "p", which requires 3 authorities and has fewer; tell the cluster's operators`, named("a"), named("b"))
 
 	v := judged(t, ports, "details", image, Deny, ReasonSignatureInvalid, "", authorities(1, named("forger"), named("x")))
@@ -105,6 +111,14 @@ func TestThreshold(t *testing.T) {
 	if strings.Contains(v.Message, "x509") {
 		t.Errorf("internals in the message: %s", v.Message)
 	}
+}
+
+// reasonOf is the reason for which the authority of that name is not satisfied.
+func reasonOf(ports *facts, id string) Reason {
+	if f := (*Failure)(nil); errors.As(ports.verifyErr[id], &f) {
+		return f.Reason
+	}
+	return ReasonPredicateRefused
 }
 
 // TestRefusals is every reason for which an authority is not satisfied, in the words of one policy.
@@ -131,23 +145,36 @@ func TestRefusals(t *testing.T) {
 	match := func(a *Authority) { a.RequireReferenceMatch = true }
 
 	f(ReasonSignatureMissing, `is not signed, and policy "p" requires a signature by "x" or "y" (looked for `+hex+`.sig in reg.test/app); have it signed`, named("x"), named("y"))
-	f(ReasonAttestationMissing, `carries no attestation "prov" (`+provenance+`) and "`+sbom+`", and policy "p" requires a signature by "x" or "y", or attestation "prov" (`+provenance+`) and "`+sbom+`" by "z" (looked for `+hex+`.att in reg.test/app); have it attested`,
+	f(ReasonAttestationMissing, `carries no attestation "prov" (`+provenance+`) and "`+sbom+`", which policy "p" requires by "z", or else a signature by "x" or "y" (looked for `+hex+`.att in reg.test/app); have it attested`,
 		named("x"), named("z", attesting(prov, Attestation{"", sbom, nil})), named("y"))
-	f(ReasonAttestationMissing, `carries no attestation "prov" (`+provenance+`), and policy "p" requires attestation "prov" (`+provenance+`) by "x" (looked for `+hex+`.att in reg.test/app); have it attested`,
-		named("x", attesting(prov)))
+	f(ReasonAttestationMissing, `carries no attestation "prov" (`+provenance+`), which policy "p" requires by "x" or "y" (looked for `+hex+`.att in reg.test/app); have it attested`,
+		named("x", attesting(prov)), named("y", attesting(prov)))
 	f(ReasonAttestationMissing, `carries no attestation "prov" (`+provenance+`) by "bom", as policy "p" requires; have it attested`, named("bom", attesting(prov), identities(team)))
 	f(ReasonIdentityMismatch, `is signed by "eve@evil.test" (issuer "https://token.test"), not by "eve's", as policy "p" requires; have it signed by an identity that the policy names`, named("eve's", identities(team)))
 	f(ReasonSignatureExpired, `is signed by "old", but at 2020-01-02T03:04:05Z, not within the last 1h, as policy "p" requires; have it signed again`, named("old", identities(team), maxAge))
 	f(ReasonClaimMismatch, `is signed by "old", but for "reg.test/other", not for its own repository, as policy "p" requires; have it signed again where it is`, named("old", identities(team), match))
-	f(ReasonPredicateRefused, `carries attestation "prov" (`+provenance+`) by "bad", but its predicate does not fulfil "predicate.builder == 'ours'", as policy "p" requires; use a build whose attestation fulfils it`,
+	f(ReasonPredicateRefused, `carries attestation "prov" (`+provenance+`) by "bad", but its predicate does not fulfil the condition of policy "p"; use a build whose attestation fulfils it`,
 		named("bad", attesting(prov), identities(team)))
-	f(ReasonPredicateRefused, "", named("broken", attesting(prov), identities(team)))
-	v := judged(t, ports, "details", image, Deny, ReasonPredicateRefused, "", authorities(1, named("broken", attesting(prov), identities(team))))
-	if want := `authority "broken": predicate_refused: unexpected end of JSON input`; v.Detail != want {
+	f(ReasonPredicateRefused, `carries attestation "prov" (`+provenance+`) by "broken", but its predicate can't be judged by the condition of policy "p": unexpected end of JSON input; use a build whose attestation fulfils it`,
+		named("broken", attesting(prov), identities(team)))
+	v := judged(t, ports, "details", image, Deny, ReasonPredicateRefused, "", authorities(1, named("bad", attesting(prov), identities(team))))
+	if want := `authority "bad": predicate_refused: "predicate.builder == 'ours'" does not hold`; v.Detail != want {
+		t.Errorf("the detail is %s, want %s", v.Detail, want)
+	}
+	v = judged(t, ports, "details", image, Deny, ReasonPredicateRefused, "", authorities(1, named("broken", attesting(prov), identities(team))))
+	if want := `authority "broken": predicate_refused: unexpected end of JSON input, in "predicate.builder == 'ours'"`; v.Detail != want {
 		t.Errorf("the detail is %s, want %s", v.Detail, want)
 	}
 
-	f(ReasonSignatureInvalid, `is signed, but not by "signature_invalid" or "x", as policy "p" requires; have it signed with that key`, named("signature_invalid"), named("x"), named("y", attesting(prov)))
+	f(ReasonSignatureInvalid, `is signed, but not by "signature_invalid" or "x", as policy "p" requires; have it signed by one of them`, named("signature_invalid"), named("x"), named("y", attesting(prov)))
+	f(ReasonSignatureInvalid, `is signed, but not by "signature_invalid", as policy "p" requires; have it signed with one of its keys`, named("signature_invalid", keys(2)), named("y", attesting(prov)))
+	unvouched := func(trust Trust) func(*Authority) {
+		return func(a *Authority) { trust.ID = "unvouched"; a.Trust = &trust }
+	}
+	ports.verifyErr["unvouched"] = &Failure{Reason: ReasonSignatureInvalid, Public: "because", Unvouched: true}
+	f(ReasonSignatureInvalid, `is signed, but without the log entry that policy "p" requires of "y"; have it signed again with one`, named("signature_invalid"), named("y", unvouched(Trust{Logs: 1})))
+	f(ReasonSignatureInvalid, `is signed, but without the timestamp or certificate log's SCT that policy "p" requires of "x"; have it signed again with one`, named("x", unvouched(Trust{Timestamps: 1, SCTs: 1})), named("signature_invalid"))
+	f(ReasonSignatureInvalid, `carries attestations, but none with the log entry or timestamp that policy "p" requires of "x"; have it attested again with one`, named("x", unvouched(Trust{Logs: 1, Timestamps: 1}), attesting(prov)))
 	f(ReasonSignatureInvalid, `is signed, but not by "signature_invalid", as policy "p" requires; have it signed by an identity that the policy names`, named("signature_invalid", identities(team)))
 	f(ReasonSignatureInvalid, `carries attestations, but none by "signature_invalid", as policy "p" requires; have it attested with that key`, named("x"), named("signature_invalid", attesting(prov)))
 	f(ReasonClaimMismatch, `carries a signature that is valid, but not for this image, and policy "p" requires a signature by "claim_mismatch"; have this image signed`, named("claim_mismatch"))
@@ -156,6 +183,30 @@ func TestRefusals(t *testing.T) {
 	f(ReasonSignatureExpired, "", named("signature_expired", attesting(prov)))
 	f(ReasonImageNotFound, `does not exist in its registry, so policy "p" cannot accept it; check its name and tag`, named("image_not_found"))
 	f(ReasonRegistryNotListed, `is from a registry that sluice is not configured to contact, so policy "p" cannot accept it; use an image from another registry, or ask the cluster's operators to list this one`, named("registry_not_listed"))
+	apart := func(a *Authority) { a.Repository = Repository{"sigs.test", "signatures"} }
+	f(ReasonRegistryNotListed, `could not be checked for policy "p": its signatures are looked for in sigs.test, which sluice is not configured to contact; ask the cluster's operators to list that registry`, named("registry_not_listed", apart))
+	f(ReasonRegistryNotListed, `could not be checked for policy "p": its attestations are looked for in sigs.test, which sluice is not configured to contact; ask the cluster's operators to list that registry`, named("registry_not_listed", apart, attesting(prov)))
+	nowhere := &facts{resolveErr: &Failure{Reason: ReasonRegistryNotListed, Public: "because"}}
+	judged(t, nowhere, "the image's own registry", image, Deny, ReasonRegistryNotListed,
+		`is from a registry that sluice is not configured to contact, so policy "p" cannot accept it; use an image from another registry, or ask the cluster's operators to list this one`, authorities(1, named("x", apart)))
+
+	// Where several are required, it is said of which one this is.
+	for name, message := range map[string]string{
+		"attestation_missing": `it carries no attestation "prov" (` + provenance + `) by "attestation_missing" (because); have it attested`,
+		"bad":                 `it carries attestation "prov" (` + provenance + `) by "bad", but its predicate does not fulfil the condition; use a build whose attestation fulfils it`,
+		"claim_mismatch":      `it carries an attestation that is valid, but not for this image, and "claim_mismatch" requires one; have this image attested`,
+		"unvouched":           `it carries attestations, but none with the log entry that policy "p" requires of "unvouched"; have it attested again with one`,
+		"registry_not_listed": `it could not be checked for "registry_not_listed": its attestations are looked for in sigs.test, which sluice is not configured to contact; ask the cluster's operators to list that registry`,
+	} {
+		a := named(name, attesting(prov), identities(team), func(a *Authority) { a.Trust.Logs = 1 })
+		if name == "registry_not_listed" {
+			apart(a)
+		}
+		v := judged(t, ports, name, image, Deny, reasonOf(ports, name), `needs 2 of policy "p"'s authorities and has 0: `+message, authorities(2, a, named("other")))
+		if want := `; authority "other": not asked`; !strings.HasSuffix(v.Detail, want) {
+			t.Errorf("the detail is %s, want …%s", v.Detail, want)
+		}
+	}
 
 	// A port may not invent denials, nor anything else.
 	for _, r := range Reasons() {

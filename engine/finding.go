@@ -11,9 +11,11 @@ type finding struct {
 	reason    Reason
 	is        string // completes "image x …" and "it …"
 	policy    string // continues it with what the policy has to do with that
+	alone     string // stands in place of policy where several authorities are required, and says which this is about
 	because   string // ends it; may be empty
 	remedy    string
 	detail    string
+	unvouched bool // see [Failure]
 }
 
 // problem makes a whole sentence of f.
@@ -35,7 +37,7 @@ func (f *finding) closerThan(g *finding, p *Policy) bool {
 	if f.reason.Transient() && g.reason.Transient() {
 		return rank[f.problem(p).outcome()] > rank[g.problem(p).outcome()]
 	}
-	return closeness[f.reason] > closeness[g.reason]
+	return closeness[f.reason] > closeness[g.reason] || f.reason == g.reason && f.unvouched && !g.unvouched
 }
 
 // refused says what it means for the image that an authority's signatures don't suffice.
@@ -43,6 +45,9 @@ func refused(p *Policy, a *Authority, r *Refusal) *finding {
 	f := &finding{
 		authority: a, reason: r.Reason, is: r.What, policy: ", as policy " + quote(p.Name) + " requires", remedy: r.Remedy,
 		detail: "authority " + quote(a.Name) + ": " + r.Reason.String(),
+	}
+	if r.Reason == ReasonPredicateRefused {
+		f.is, f.policy, f.because = strings.TrimSuffix(r.What, r.cause), " of policy "+quote(p.Name), r.cause
 	}
 	if r.Err != nil {
 		f.detail += ": " + r.Err.Error()
@@ -60,6 +65,7 @@ func failed(p *Policy, a *Authority, f *Failure) *finding {
 	}
 	if a != nil {
 		wrong.detail = "authority " + quote(a.Name) + ": " + wrong.detail
+		wrong.alone = ", and " + quote(a.Name) + " requires one"
 	}
 	thing, have := "a signature", "have it signed"
 	if attestations {
@@ -69,19 +75,39 @@ func failed(p *Policy, a *Authority, f *Failure) *finding {
 	case ReasonSignatureMissing, ReasonAttestationMissing:
 		wrong.is, wrong.remedy = "is not signed", have
 		if attestations {
-			wrong.is = "carries no attestation " + labels(a)
+			wrong.is, wrong.policy = "carries no attestation "+labels(a), ", which policy "+named+" requires "+attesters(p, a)
+		}
+		if a != nil {
+			wrong.alone = " by " + quote(a.Name)
 		}
 		if f.Public != "" { // what was looked for and where
 			wrong.because = " (" + f.Public + ")"
 		}
 	case ReasonSignatureInvalid:
-		wrong.is, wrong.policy = "is signed, but not by "+signerNames(p, a), ", as policy "+named+" requires"
-		wrong.remedy = have + " with that key"
-		if attestations {
-			wrong.is = "carries attestations, but none by " + signerNames(p, a)
+		if f.Unvouched && a != nil && a.Trust != nil {
+			wrong.is, wrong.policy, wrong.alone, wrong.unvouched = "is signed, but without ", "", "", true
+			if attestations {
+				wrong.is = "carries attestations, but none with "
+			}
+			wrong.is += "the " + vouchers(a.Trust) + " that policy " + named + " requires of " + quote(a.Name)
+			wrong.remedy = have + " again with one"
+			break
 		}
-		if a != nil && len(a.Identities) > 0 {
+		by := askers(p, a)
+		wrong.is, wrong.policy, wrong.alone = "is signed, but not by ", ", as policy "+named+" requires", ""
+		if attestations {
+			wrong.is = "carries attestations, but none by "
+		}
+		wrong.is += names(by)
+		switch {
+		case len(by) != 1:
+			wrong.remedy = have + " by one of them"
+		case len(by[0].Identities) > 0:
 			wrong.remedy = have + " by an identity that the policy names"
+		case by[0].Trust != nil && len(by[0].Trust.Keys) > 1:
+			wrong.remedy = have + " with one of its keys"
+		default:
+			wrong.remedy = have + " with that key"
 		}
 	case ReasonClaimMismatch:
 		wrong.is, wrong.remedy = "carries "+thing+" that is valid, but not for this image", "have this image signed"
@@ -92,17 +118,20 @@ func failed(p *Policy, a *Authority, f *Failure) *finding {
 		wrong.is = "carries " + thing + ", but nothing vouches that its certificate was valid when it was made"
 		wrong.remedy = have + " again, with a timestamp or an entry in a transparency log"
 	case ReasonImageNotFound:
-		wrong.is, wrong.policy = "does not exist in its registry", ", so policy "+named+" cannot accept it"
+		wrong.is, wrong.policy, wrong.alone = "does not exist in its registry", ", so policy "+named+" cannot accept it", ""
 		wrong.remedy = "check its name and tag"
 	case ReasonRegistryNotListed:
 		wrong.is = "is from a registry that sluice is not configured to contact"
-		wrong.policy = ", so policy " + named + " cannot accept it"
+		wrong.policy, wrong.alone = ", so policy "+named+" cannot accept it", ""
 		wrong.remedy = "use an image from another registry, or ask the cluster's operators to list this one"
 	default:
 		if !f.Reason.Transient() {
 			wrong.reason = ReasonInternal
 		}
 		wrong.is, wrong.policy, wrong.because = "could not be checked", " for policy "+named, ": "+f.Public
+		if a != nil {
+			wrong.alone = " for " + quote(a.Name)
+		}
 		wrong.remedy = "try again; if it lasts, tell the cluster's operators"
 	}
 	return wrong
@@ -117,35 +146,93 @@ func labels(a *Authority) string {
 	return strings.Join(names, " and ")
 }
 
+// unlisted says that the registry in which a's signatures are looked for, rather than the image's, may not be asked.
+func unlisted(p *Policy, a *Authority, f *Failure) *finding {
+	wrong := failed(p, a, f)
+	things := "signatures"
+	if len(a.Attestations) > 0 {
+		things = "attestations"
+	}
+	wrong.is, wrong.policy, wrong.alone = "could not be checked", " for policy "+quote(p.Name), " for "+quote(a.Name)
+	wrong.because = ": its " + things + " are looked for in " + a.Repository.Registry + ", which sluice is not configured to contact"
+	wrong.remedy = "ask the cluster's operators to list that registry"
+	return wrong
+}
+
+// vouchers names what t asks for beside a key or a certificate.
+func vouchers(t *Trust) string {
+	var all []string
+	if t.Logs > 0 {
+		all = append(all, "log entry")
+	}
+	if t.Timestamps > 0 {
+		all = append(all, "timestamp")
+	}
+	if t.SCTs > 0 {
+		all = append(all, "certificate log's SCT")
+	}
+	return strings.Join(all, " or ")
+}
+
 // requirement says what a policy requires: "a signature by "release", or attestation "built" (https://…) by "ci"".
-func requirement(p *Policy) string {
-	var signed, all []string
-	for _, a := range p.Authorities {
+func requirement(p *Policy) string { return anyOf(p.Authorities) }
+
+// attesters says who of p may make the attestations that a asks for, and what else will do.
+func attesters(p *Policy, a *Authority) string {
+	var by, others []*Authority
+	for _, other := range p.Authorities {
+		if len(other.Attestations) > 0 && labels(other) == labels(a) {
+			by = append(by, other)
+		} else {
+			others = append(others, other)
+		}
+	}
+	s := "by " + names(by)
+	if rest := anyOf(others); rest != "" {
+		s += ", or else " + rest
+	}
+	return s
+}
+
+// anyOf says what satisfies any of some authorities.
+func anyOf(authorities []*Authority) string {
+	var signed []*Authority
+	var all []string
+	for _, a := range authorities {
 		switch {
 		case a.Static != StaticNone:
 		case len(a.Attestations) > 0:
 			all = append(all, "attestation "+labels(a)+" by "+quote(a.Name))
 		default:
-			signed = append(signed, quote(a.Name))
+			signed = append(signed, a)
 		}
 	}
 	if len(signed) > 0 {
-		all = slices.Insert(all, 0, "a signature by "+strings.Join(signed, " or "))
+		all = slices.Insert(all, 0, "a signature by "+names(signed))
 	}
 	return strings.Join(all, ", or ")
 }
 
-// signerNames names the authorities of p that ask for the kind of thing that a asks for; or a alone, where it matters
-// which of them is satisfied.
-func signerNames(p *Policy, a *Authority) string {
-	if a != nil && p.Threshold > 1 {
-		return quote(a.Name)
+// names names authorities, any of which will do.
+func names(authorities []*Authority) string {
+	all := make([]string, 0, len(authorities))
+	for _, a := range authorities {
+		all = append(all, quote(a.Name))
 	}
-	var names []string
+	return strings.Join(all, " or ")
+}
+
+// askers are the authorities of p that ask for the kind of thing that a asks for; or a alone, where it matters which of
+// them is satisfied.
+func askers(p *Policy, a *Authority) []*Authority {
+	if a != nil && p.Threshold > 1 {
+		return []*Authority{a}
+	}
+	var all []*Authority
 	for _, other := range p.Authorities {
 		if other.Static == StaticNone && (a == nil || len(other.Attestations) > 0 == (len(a.Attestations) > 0)) {
-			names = append(names, quote(other.Name))
+			all = append(all, other)
 		}
 	}
-	return strings.Join(names, " or ")
+	return all
 }

@@ -34,7 +34,11 @@ func (j *judgement) satisfies(ctx context.Context, p *Policy, a *Authority, d Di
 	ref.Digest = d
 	evidence, err := j.engine.verifier.Verify(ctx, ref, a)
 	if err != nil {
-		return failed(p, a, asFailure(err))
+		f := asFailure(err)
+		if f.Reason == ReasonRegistryNotListed && a.Repository != (Repository{}) {
+			return unlisted(p, a, f)
+		}
+		return failed(p, a, f)
 	}
 	j.rests(evidence.TTL)
 	left, refusal := a.weigh(ref, evidence.Signatures, time.Now())

@@ -88,6 +88,10 @@ type Failure struct {
 	Reason Reason
 	Public string // one clause for the pod's author, without hosts' internals or secrets, such as "the registry did not answer in time"
 	Err    error  // the cause, for the log only; may be nil
+
+	// Unvouched goes with [ReasonSignatureInvalid]: of what there is, something is by a trusted key or certificate, and
+	// lacks only the log entries, timestamps or SCTs that the authority's Trust asks for.
+	Unvouched bool
 }
 
 // Error returns the text for the log.

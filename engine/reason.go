@@ -5,7 +5,7 @@ package engine
 type Reason uint8
 
 // The reasons of a verdict. A definite reason rests on facts and may be remembered for a policy's denyTTL or
-// allowTTL; a transient one says that the facts could not be had, and what then happens is the policy's onError.
+// allowTTL; a transient one says that the facts could not be had, and what then happens is the policy's onError, but for ReasonRegistryMalformed.
 const (
 	ReasonUnknown Reason = iota
 
@@ -33,7 +33,9 @@ const (
 	ReasonPredicateRefused    // there is one, and the policy's expression does not hold for it
 	ReasonPlatformMissing     // the index has none of the platforms that the policy names, or keeps them in further indexes
 
-	// Undecidable for now: the policy's onError decides, and nothing longer than a moment is remembered.
+	// Undecidable for now: the policy's onError decides, and nothing longer than a moment is remembered. There is one
+	// exception, ReasonRegistryMalformed: that is remembered no longer, but denies whatever onError says, since whoever may
+	// push to a registry can bring it about.
 	ReasonTrustRootMissing    // a trusted root that is fetched has not been had yet
 	ReasonRegistryDenied      // 401 or 403 from the registry
 	ReasonRegistryThrottled   // 429 from the registry

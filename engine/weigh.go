@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -16,7 +17,8 @@ type Refusal struct {
 	Reason Reason
 	What   string // completes "image x …", and says what the authority asks for in place of it
 	Remedy string
-	Err    error // why an expression could not be evaluated, for the log; nil otherwise
+	cause  string // ends What; a sentence may name the policy before it
+	Err    error  // which expression does not hold, or could not be evaluated and why, for the log; nil otherwise
 }
 
 // Weigh tells whether have, which are valid by a.Trust, are what a asks for beside it: nil if they are. ref is the
@@ -195,7 +197,7 @@ func (a *Authority) refusal(want *Attestation, short shortfall, strangers []Sign
 	if want != nil {
 		thing, has, again = "attestation", "carries attestation "+want.label(), "have it attested again"
 	}
-	r := &Refusal{Reason: short.reason, Remedy: again, Err: short.err}
+	r := &Refusal{Reason: short.reason, Remedy: again}
 	switch short.reason {
 	case ReasonIdentityMismatch:
 		r.What = has + " by " + signers(strangers) + ", not" + by
@@ -208,7 +210,7 @@ func (a *Authority) refusal(want *Attestation, short shortfall, strangers []Sign
 		r.Remedy += " where it is"
 		if _, err := ParseReference(s.Reference); err != nil {
 			r.What = has + by + ", but the " + thing + " does not say for which repository"
-			r.Remedy = "have it signed in a format that names the repository"
+			r.Remedy = "have it signed in cosign's classic format, which names the repository"
 		}
 	case ReasonAnnotationsMismatch:
 		wanted := make([]string, 0, len(a.Annotations))
@@ -227,10 +229,12 @@ func (a *Authority) refusal(want *Attestation, short shortfall, strangers []Sign
 			r.Remedy += ", with a timestamp"
 		}
 	case ReasonPredicateRefused:
-		r.What = has + by + ", but its predicate does not fulfil " + oneLine(want.Expression.String())
+		expression := oneLine(want.Expression.String())
+		r.What, r.Err = has+by+", but its predicate does not fulfil the condition", fmt.Errorf("%s does not hold", expression)
 		if short.err != nil {
-			r.What = has + by + ", but " + oneLine(want.Expression.String()) + " can't be evaluated for it: " +
-				oneLine(short.err.Error())
+			r.cause = ": " + bare(short.err)
+			r.What = has + by + ", but its predicate can't be judged by the condition" + r.cause
+			r.Err = fmt.Errorf("%w, in %s", short.err, expression)
 		}
 		r.Remedy = "use a build whose attestation fulfils it"
 	default:
@@ -293,6 +297,21 @@ func (s Signer) String() string {
 // oneLine quotes what may have several lines.
 func oneLine(s string) string {
 	return quoteUpTo(strings.Join(strings.Fields(s[:min(len(s), 4*maxQuotedLine)]), " "), maxQuotedLine)
+}
+
+// bare is the cause of an error, without what its finder says of it, in one line of characters that can be seen: it may
+// repeat what is in a predicate.
+func bare(err error) string {
+	if cause := errors.Unwrap(err); cause != nil {
+		err = cause
+	}
+	s := oneLine(err.Error())
+	s, more := strings.CutSuffix(s, "…")
+	s = strings.ReplaceAll(s[1:len(s)-1], `\"`, `"`)
+	if more {
+		s += "…"
+	}
+	return s
 }
 
 // age writes a duration as a policy does: 720h rather than 720h0m0s.

@@ -153,14 +153,14 @@ func TestWeigh(t *testing.T) {
 	f("another's attestation", attested, state(eve, good), ReasonIdentityMismatch,
 		`carries attestation "prov" (https://slsa.dev/provenance/v1) by "eve@evil.test" (issuer "https://token.test"), not by "ci"`)
 	f("the expression does not hold", attested, state(ours, bad), ReasonPredicateRefused,
-		`carries attestation "prov" (https://slsa.dev/provenance/v1) by "ci", but its predicate does not fulfil "predicate.builder == 'ours'"`)
+		`carries attestation "prov" (https://slsa.dev/provenance/v1) by "ci", but its predicate does not fulfil the condition`)
 	f("the expression can't be evaluated", attested, state(ours, broken), ReasonPredicateRefused,
-		`carries attestation "prov" (https://slsa.dev/provenance/v1) by "ci", but "predicate.builder == 'ours'" can't be evaluated for it: "unexpected end of JSON input"`)
+		`carries attestation "prov" (https://slsa.dev/provenance/v1) by "ci", but its predicate can't be judged by the condition: unexpected end of JSON input`)
 	f("one holds, by another, and ours does not", attested, slices.Concat(state(eve, good), state(ours, bad)), ReasonPredicateRefused)
 	f("an expression that holds and fails", Authority{Attestations: []Attestation{{"", provenance, condition(func(*Statement) (bool, error) {
-		return true, fmt.Errorf("too %s", strings.Repeat("costly ", 1000))
+		return true, fmt.Errorf("not evaluated: %w", fmt.Errorf("too\n\x1b%q %s", "much", strings.Repeat("costly ", 1000)))
 	})}}}, state(someKey, good), ReasonPredicateRefused,
-		`carries attestation "https://slsa.dev/provenance/v1" by "ci", but "predicate.builder == 'ours'" can't be evaluated for it: "too `+strings.Repeat("costly ", 42)+`co"…`)
+		`carries attestation "https://slsa.dev/provenance/v1" by "ci", but its predicate can't be judged by the condition: too \x1b"much" `+strings.Repeat("costly ", 41)+`c…`)
 	f("being there suffices", Authority{Attestations: []Attestation{{"prov", provenance, nil}}}, state(someKey, broken), pass)
 	f("annotations of attestations", Authority{Annotations: annotated.Annotations, Attestations: attested.Attestations}, state(someKey, good), ReasonAnnotationsMismatch,
 		`carries attestation "prov" (https://slsa.dev/provenance/v1) by "ci", but not with the annotations by=, env=prod`)

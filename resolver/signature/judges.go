@@ -28,15 +28,20 @@ func (js *judges) of(t *engine.Trust) (*proof.Judge, *engine.Failure) {
 	delete(js.byTrust, t.ID) // what can't be had now may be there later
 	js.mu.Unlock()
 	if errors.Is(err, proof.ErrNoRoot) {
-		return nil, &engine.Failure{
-			Reason: engine.ReasonTrustRootMissing,
-			Public: "the trusted root that the policy names has not been fetched yet",
-			Err:    err,
-		}
+		return nil, noRoot(err)
 	}
 	return nil, &engine.Failure{
 		Reason: engine.ReasonInternal,
 		Public: "the policy's keys or trusted roots are of no use",
+		Err:    err,
+	}
+}
+
+// noRoot is that err, a [proof.ErrNoRoot], leaves it open whether something is valid.
+func noRoot(err error) *engine.Failure {
+	return &engine.Failure{
+		Reason: engine.ReasonTrustRootMissing,
+		Public: "a trusted root that the policy names has not been fetched yet",
 		Err:    err,
 	}
 }

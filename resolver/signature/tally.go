@@ -19,8 +19,8 @@ type tally struct {
 	unseen  int             // those beyond the bounds
 	failure *engine.Failure // the first thing that could not be had
 
-	invalid, elsewhere, expired int     // those that are refused, by reason
-	causes                      []error // of them, for the log
+	invalid, unvouched, elsewhere, expired int     // those that are refused, by reason
+	causes                                 []error // of them, for the log
 
 	looked [numPlaces]string // for what, where it could be looked for
 }
@@ -38,17 +38,22 @@ func (t *tally) undecided(f *engine.Failure) {
 	}
 }
 
-// refused notes why an item is not valid.
+// refused notes why an item is not valid; or that it might be.
 func (t *tally) refused(item *attached.Item, err error) {
-	reason := engine.ReasonSignatureInvalid
-	if r := (*proof.Refusal)(nil); errors.As(err, &r) {
-		reason = r.Reason
+	var r *proof.Refusal
+	if !errors.As(err, &r) {
+		r = &proof.Refusal{Reason: engine.ReasonSignatureInvalid}
 	}
-	switch reason {
-	case engine.ReasonClaimMismatch:
+	switch {
+	case r.Reason == engine.ReasonTrustRootMissing:
+		t.undecided(noRoot(err))
+		return
+	case r.Reason == engine.ReasonClaimMismatch:
 		t.elsewhere++
-	case engine.ReasonSignatureExpired:
+	case r.Reason == engine.ReasonSignatureExpired:
 		t.expired++
+	case r.Unvouched:
+		t.unvouched++
 	default:
 		t.invalid++
 	}
@@ -56,6 +61,9 @@ func (t *tally) refused(item *attached.Item, err error) {
 		t.causes = append(t.causes, fmt.Errorf("%s: %w", item.Found, err))
 	}
 }
+
+// refusals is how many are refused.
+func (t *tally) refusals() int { return t.invalid + t.unvouched + t.elsewhere + t.expired }
 
 // found returns what is valid, in the order of the places.
 func (t *tally) found() []engine.Signature {
@@ -92,20 +100,22 @@ func (t *tally) outcome(s *search) *engine.Failure {
 		reason = engine.ReasonClaimMismatch
 	case t.expired > 0:
 		reason = engine.ReasonSignatureExpired
-	case t.invalid > 0:
+	case t.invalid+t.unvouched > 0:
 		reason = engine.ReasonSignatureInvalid
 	case t.others > 0:
 		return s.fail(reason, looked+", where "+t.none(s))
 	default:
 		return s.fail(reason, looked)
 	}
-	return s.fail(reason, t.none(s)+" ("+looked+")")
+	f := s.fail(reason, t.none(s)+" ("+looked+")")
+	f.Unvouched = reason == engine.ReasonSignatureInvalid && t.unvouched > 0
+	return f
 }
 
 // fail makes the failure of a search that has seen all it could.
 func (s *search) fail(reason engine.Reason, public string) *engine.Failure {
 	cause := errors.Join(s.tally.causes...)
-	if more := s.tally.invalid + s.tally.elsewhere + s.tally.expired - len(s.tally.causes); more > 0 {
+	if more := s.tally.refusals() - len(s.tally.causes); more > 0 {
 		cause = fmt.Errorf("%w\nand %d more", cause, more)
 	}
 	return &engine.Failure{Reason: reason, Public: public, Err: cause}
@@ -117,7 +127,7 @@ func (t *tally) none(s *search) string {
 	if len(t.found()) > 0 {
 		return "none suffices"
 	}
-	switch n := t.invalid + t.elsewhere + t.expired; {
+	switch n := t.refusals(); {
 	case n == 0 && t.others == 0:
 		return "none was found"
 	case n == 0 && s.attestations:
@@ -126,12 +136,16 @@ func (t *tally) none(s *search) string {
 		return "there are attestations only"
 	case n == 1 && t.invalid == 1:
 		return "there is one " + kind + ", and it is not " + whose
+	case n == 1 && t.unvouched == 1:
+		return "there is one " + kind + ", and it lacks " + s.lacking()
 	case n == 1 && t.elsewhere == 1:
 		return "there is one " + kind + ", and it is for another image"
 	case n == 1:
 		return "there is one " + kind + ", and nothing vouches that its certificate was valid when it was made"
 	case n == t.invalid:
 		return fmt.Sprintf("there are %d %ss, none of them %s", n, kind, whose)
+	case n == t.unvouched:
+		return fmt.Sprintf("there are %d %ss, all of them without %s", n, kind, s.lacking())
 	case n == t.elsewhere:
 		return fmt.Sprintf("there are %d %ss, all of them for other images", n, kind)
 	default:
@@ -143,6 +157,7 @@ func (t *tally) none(s *search) string {
 		}
 		add(t.elsewhere, "for other images")
 		add(t.expired, "by certificates that nothing vouches for the time of")
+		add(t.unvouched, "without "+s.lacking())
 		add(t.invalid, "not "+whose)
 		return fmt.Sprintf("there are %d %ss: %s", n, kind, strings.Join(parts, ", "))
 	}
@@ -164,22 +179,28 @@ func (q *question) missing() engine.Reason {
 	return engine.ReasonSignatureMissing
 }
 
+// lacking says what a signature must come with beside a trusted key or certificate, in words.
+func (q *question) lacking() string {
+	var things []string
+	if q.authority.Trust.Logs > 0 {
+		things = append(things, "an entry in a trusted log")
+	}
+	if q.authority.Trust.Timestamps > 0 {
+		things = append(things, "a trusted timestamp")
+	}
+	if q.authority.Trust.SCTs > 0 {
+		things = append(things, "a trusted SCT")
+	}
+	return strings.Join(things, " or ")
+}
+
 // whose says by what something is valid, in words.
 func (q *question) whose() string {
-	t, also := q.authority.Trust, ""
-	switch {
-	case t.Logs > 0 && t.Timestamps > 0:
-		also = ", in a trusted log and with a trusted timestamp"
-	case t.Logs > 0:
-		also = " and in a trusted log"
-	case t.Timestamps > 0:
-		also = " and with a trusted timestamp"
-	}
-	switch {
-	case len(t.Keys) == 1:
-		return "by this key" + also
-	case len(t.Keys) > 1:
-		return "by any of these keys" + also
+	switch n := len(q.authority.Trust.Keys); {
+	case n == 1:
+		return "by this key"
+	case n > 1:
+		return "by any of these keys"
 	}
 	return "vouched for by the policy's trusted roots"
 }
