@@ -114,10 +114,6 @@ func statementCases() []hostile {
 			return encoded(by.bundle(t, statement(digestOf(theImage), customType, "[]"), vouched{})), nil
 		}), "signature_invalid"},
 		{"64 bundles over files, P-521, 4 entries", attestNo, overFiles, "signature_invalid"},
-		{"2 bundles of 4 MiB, an entry as one is proposed", attestNo, attachedTwice(2, func(c *costs, t testing.TB, i int) (bundle, envelope []byte) {
-			e := c.self.proposed(t, 50_000+i)
-			return encoded(c.self.bundle(t, statement(digestOf(theImage), customType, "[]"), vouched{junkEntry: &e})), nil
-		}), "signature_invalid"},
 		{"64 bundles, checkpoint of signatures", attestNo, attachedTwice(lookedAt, func(c *costs, t testing.TB, i int) (bundle, envelope []byte) {
 			b := c.stranger.bundle(t, statement(digestOf(theImage), customType, fmt.Sprint(i)), vouched{entries: 1})
 			checkpoint := b["verificationMaterial"].(object)["tlogEntries"].([]any)[0].(object)["inclusionProof"].(object)["checkpoint"].(object)
