@@ -112,3 +112,66 @@ func TestOneOrMany(t *testing.T) {
 		}
 	}
 }
+
+// advised is a struct that says what to write in place of one field.
+type advised struct {
+	File string `yaml:"file"`
+}
+
+func (advised) Advice(field, text string) string {
+	if field != "url" {
+		return ""
+	}
+	return "fetch " + text + " and name the file"
+}
+
+// TestForm holds which errors are about the form of a document, their paths, and the advice of structs.
+func TestForm(t *testing.T) {
+	t.Parallel()
+	type document struct {
+		Name  string             `yaml:"name"`
+		Count int                `yaml:"count"`
+		Share float64            `yaml:"share"`
+		Yes   bool               `yaml:"yes"`
+		List  []advised          `yaml:"list"`
+		Map   map[string]advised `yaml:"map"`
+		Ptr   *advised           `yaml:"ptr"`
+	}
+	for src, want := range map[string]struct{ path, message string }{
+		"nam: x":                {"$.nam", `unknown field "nam" in the document; did you mean "name"?`},
+		"{a.b: x}":              {`$["a.b"]`, `unknown field "a.b" in the document; `},
+		"name: [x]":             {"$.name", "name must be text; this is a list"},
+		"name:":                 {"$.name", "name has no value; "},
+		"count: '2'":            {"$.count", "count must be a whole number; leave the quotes out"},
+		"count: two":            {"$.count", `count must be a whole number; this is the text "two"`},
+		"count: 1.5":            {"$.count", "count must be a whole number; this is the number 1.5"},
+		"share: '1.5'":          {"$.share", "share must be a number; leave the quotes out"},
+		"yes: 'true'":           {"$.yes", "yes must be true or false; leave the quotes out"},
+		"list: [{}, {fil: x}]":  {"$.list[1].fil", `unknown field "fil" in list[1]; did you mean "file"?`},
+		"list: [{url: 'a:b'}]":  {"$.list[0].url", `unknown field "url" in list[0]; fetch a:b and name the file`},
+		"map: {x.y: {file: 1}}": {`$.map["x.y"].file`, "file must be text; put 1 in quotes"},
+		"ptr: {url: \"a\\nb\"}": {"$.ptr.url", `unknown field "url" in ptr; fetch  and name the file`},
+		"ptr: {url: [a]}":       {"$.ptr.url", `unknown field "url" in ptr; fetch  and name the file`},
+	} {
+		docs, err := strictyaml.Documents("x", []byte(src))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e *strictyaml.Error
+		if err := docs[0].Decode(&document{}); !errors.As(err, &e) || !e.Form || e.Path != want.path || !strings.HasPrefix(e.Message, want.message) {
+			t.Errorf("%s: %+v", src, e)
+		}
+	}
+	docs, err := strictyaml.Documents("x", []byte("name: x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e *strictyaml.Error
+	if err := docs[0].Errorf("$.name", "no such name"); !errors.As(err, &e) || e.Form {
+		t.Errorf("%+v", e)
+	}
+	_, err = strictyaml.Documents("x", []byte("name: [x"))
+	if !errors.As(err, &e) || e.Form {
+		t.Errorf("%+v", e)
+	}
+}
