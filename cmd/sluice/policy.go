@@ -45,7 +45,7 @@ func newPolicyValidate() *cobra.Command {
 			return nil
 		}
 		if err != nil {
-			return invalid(err, "sluice policy schema prints a JSON schema, with which an editor finds such mistakes")
+			return invalid(err, schemaHint(err)...)
 		}
 		for _, note := range set.Notes {
 			fmt.Fprintf(cmd.ErrOrStderr(), "note: %s\n", note)
@@ -56,6 +56,17 @@ func newPolicyValidate() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// schemaHint is for those whose documents have not the form that a schema describes.
+func schemaHint(err error) []string {
+	for _, e := range flatten(err) {
+		var placed *strictyaml.Error
+		if errors.As(e, &placed) && placed.Form {
+			return []string{"sluice policy schema prints a JSON schema, with which an editor finds unknown, missing and mistyped fields"}
+		}
+	}
+	return nil
 }
 
 // validated is what policy validate -o json prints.

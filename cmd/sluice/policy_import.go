@@ -54,9 +54,12 @@ func importPolicies(stdout, stderr io.Writer, files []string) error {
 	weaker := 0
 	for _, note := range translation.Notes {
 		severity := "note"
-		if note.Weaker {
+		switch {
+		case note.Weaker:
 			severity = "weaker"
 			weaker++
+		case note.Stricter:
+			severity = "stricter"
 		}
 		fmt.Fprintf(stderr, "%s: %s\n", severity, note)
 	}
@@ -65,8 +68,8 @@ func importPolicies(stdout, stderr io.Writer, files []string) error {
 	}
 	for _, p := range translation.Policies {
 		// What is printed loads: that is looked after here, rather than left to whoever puts it into a file.
-		if _, err := policy.Parse(p.Name+".yaml", p.YAML, policy.Options{CheckRoot: checkRoot}); err != nil {
-			return invalid(fmt.Errorf("%s:%d: the translation of this policy is not one that loads: %w", p.File, p.Line, err))
+		if err := policy.CheckTranslated(p, policy.Options{CheckRoot: checkRoot}); err != nil {
+			return invalid(err)
 		}
 	}
 	for i, p := range translation.Policies {
@@ -76,6 +79,13 @@ func importPolicies(stdout, stderr io.Writer, files []string) error {
 		if _, err := stdout.Write(p.YAML); err != nil {
 			return err
 		}
+	}
+	switch translation.LeftOut {
+	case 0:
+	case 1:
+		fmt.Fprintln(stderr, "1 authority was left out; images that only it signs will be denied")
+	default:
+		fmt.Fprintf(stderr, "%d authorities were left out; images that only they sign will be denied\n", translation.LeftOut)
 	}
 	if weaker > 0 {
 		return &exitError{
