@@ -49,6 +49,8 @@ func TestTrust(t *testing.T) {
 	const root = "trustedRoot: roots/trusted_root.json"
 	for fields, want := range map[string]engine.Trust{
 		"key: {file: keys/p256.pub}":                                                                        {},
+		"key: keys/p256.pub":                                                                                {},
+		"keys: [keys/p256.pub]":                                                                             {},
 		"key: {file: keys/p256.pub}\nctlog: {" + root + "}":                                                 {Logs: 1},
 		"key: {file: keys/p256.pub}\nctlog: {required: true, " + root + "}":                                 {Logs: 1},
 		"key: {file: keys/p256.pub}\nrfc3161timestamp: {" + root + "}":                                      {Timestamps: 1},
@@ -69,7 +71,7 @@ func TestTrust(t *testing.T) {
 		if got.Logs != want.Logs || got.Timestamps != want.Timestamps || got.SCTs != want.SCTs || got.CurrentTime != want.CurrentTime || got.Intermediates != want.Intermediates {
 			t.Errorf("%s:\n%+v", fields, got)
 		}
-		if isKey := strings.HasPrefix(fields, "key:"); (len(got.Keys) == 1) != isKey || (len(got.Roots) == 0) != (isKey && want.Logs+want.Timestamps == 0) {
+		if isKey := strings.HasPrefix(fields, "key:") || strings.HasPrefix(fields, "keys:"); (len(got.Keys) == 1) != isKey || (len(got.Roots) == 0) != (isKey && want.Logs+want.Timestamps == 0) {
 			t.Errorf("%s: %d keys, %d roots", fields, len(got.Keys), len(got.Roots))
 		}
 		for _, r := range got.Roots {
