@@ -71,7 +71,10 @@ func everywhere(by func(c *costs) *signatory, v func(t testing.TB) vouched) fill
 
 // certifiedCases are signatures with certificates, for policies without keys.
 func certifiedCases() []hostile {
+	// What is good but for something superfluous may be refused for either.
+	const otherOrBad = "identity_mismatch signature_invalid registry_malformed"
 	stranger := func(c *costs) *signatory { return c.stranger }
+	strangerP384 := func(c *costs) *signatory { return c.strangerP384 }
 	strangerP521 := func(c *costs) *signatory { return c.strangerP521 }
 	self := func(c *costs) *signatory { return c.self }
 	vouches := func(entries, stamps int) func(testing.TB) vouched {
@@ -94,12 +97,12 @@ func certifiedCases() []hostile {
 	return []hostile{
 		{"128 by somebody else", byNobody, everywhere(stranger, vouches(1, 1)), "identity_mismatch"},
 		{"128 by somebody else, 4 entries and timestamps", byNobody, everywhere(stranger, vouches(4, 4)), "identity_mismatch"},
-		{"128 by somebody else, P-521", byNobody, everywhere(strangerP521, vouches(1, 1)), "identity_mismatch"},
-		{"128 by somebody else, P-521, 4 entries and timestamps", byNobody, everywhere(strangerP521, vouches(4, 4)), "identity_mismatch"},
+		{"128 by somebody else, P-384, 4 entries and timestamps", byNobody, everywhere(strangerP384, vouches(4, 4)), otherOrBad},
+		{"128 by somebody else, P-521, 4 entries and timestamps", byNobody, everywhere(strangerP521, vouches(4, 4)), otherOrBad},
 		{"128 by somebody else", byStamp, everywhere(stranger, vouches(0, 4)), "identity_mismatch"},
 		{"128 by a certificate of its own, P-521", byNobody, everywhere(self, vouches(1, 1)), "signature_invalid"},
 		{"128 by a certificate of its own, P-521", byOwnPKI, everywhere(self, vouches(1, 1)), "signature_invalid"},
-		{"128, timestamps signed over and over", byNobody, everywhere(strangerP521, overAndOver), "identity_mismatch"},
+		{"128, timestamps signed over and over", byNobody, everywhere(strangerP521, overAndOver), otherOrBad},
 		{"128, timestamps signed over and over, own certificate", byNobody, everywhere(self, overAndOver), "signature_invalid"},
 		{"128, timestamps signed over and over, own certificate", byStamp, everywhere(self, overAndOver), "signature_invalid"},
 		{"one timestamp signed over and over", byStamp, one(self, overAndOver), "signature_invalid"},
@@ -116,7 +119,7 @@ func certifiedCases() []hostile {
 		{"128 with chains of 5, P-521", byOwnPKI, everywhere(func(c *costs) *signatory { return c.chained }, vouches(0, 0)), "signature_invalid"},
 		{"one entry as one is proposed", byNobody, one(self, proposed(3_000)), "signature_invalid"},
 		{"128 entries as one is proposed", byNobody, everywhere(self, proposed(100)), "signature_invalid"},
-		{"128 timestamps in rows", byNobody, everywhere(stranger, rows), "identity_mismatch"},
+		{"128 timestamps in rows", byNobody, everywhere(stranger, rows), otherOrBad},
 		{"chains of PEM's beginnings", byOwnPKI, beside(chainKey, func(testing.TB, *costs) string {
 			return strings.Repeat("-----BEGIN A-----\n", 63<<10/18)
 		}), "signature_invalid"},

@@ -26,10 +26,11 @@ type costs struct {
 	bait    *bait
 	service *service
 
-	release, other                      *signatory // by keys
-	build, stranger, strangerP521, self *signatory // by certificates: whom the policies name, somebody else, and nobody
-	ca                                  ownPKI
-	own, chained                        *signatory // by certificates of one's own: one that is trusted, and one with a chain of its own
+	release, other                       *signatory // by keys
+	build, self                          *signatory // by certificates: whom the policies name, and nobody
+	stranger, strangerP384, strangerP521 *signatory // and somebody else, of whom Fulcio knows
+	ca                                   ownPKI
+	own, chained                         *signatory // by certificates of one's own: one that is trusted, and one with a chain of its own
 }
 
 // expensive holds for no predicate of numbers, and looks at each again and again.
@@ -41,6 +42,7 @@ func newCosts(t *testing.T) *costs {
 	c.release, c.other = newSignatory(t, c.keyless, elliptic.P256()), newSignatory(t, c.keyless, elliptic.P256())
 	c.build = newSignatory(t, c.keyless, elliptic.P256()).certify(t, build)
 	c.stranger = newSignatory(t, c.keyless, elliptic.P256()).certify(t, stranger)
+	c.strangerP384 = newSignatory(t, c.keyless, elliptic.P384()).certify(t, stranger)
 	c.strangerP521 = newSignatory(t, c.keyless, elliptic.P521()).certify(t, stranger)
 	template := x509.Certificate{
 		EmailAddresses: []string{build}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
