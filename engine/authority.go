@@ -38,6 +38,10 @@ type Authority struct {
 	// means any age.
 	MaxAge time.Duration
 
+	// Distinct is set where several authorities must be satisfied, each by another signer: then all signatures have to
+	// be known, and not only the first that suffices.
+	Distinct bool
+
 	// Attestations must all be there, each made by one of the Identities. If there are any, they are what is asked
 	// for, and a signature is not.
 	Attestations []Attestation

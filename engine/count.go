@@ -10,7 +10,8 @@ import (
 type count struct {
 	policy    *Policy
 	need      int
-	satisfied int
+	satisfied int          // no two of them by one signer alone
+	parties   [][]Signer   // who satisfied those that are Distinct
 	left      []*Authority // not asked yet
 	findings  []*finding   // one for each that is not satisfied
 	transient int          // of them, those that could be satisfied at another time
@@ -53,6 +54,13 @@ func (j *judgement) authorities(ctx context.Context, p *Policy) *problem {
 		c.left = c.left[1:]
 		f := j.authority(ctx, p, a)
 		switch {
+		case f == nil && a.Distinct:
+			before := distinct(c.parties)
+			c.parties = append(c.parties, j.signers[a])
+			if c.satisfied += distinct(c.parties) - before; c.satisfied < len(c.parties) {
+				c.findings = append(c.findings, sameSigner(p, a))
+			}
+			continue
 		case f == nil:
 			c.satisfied++
 			continue
@@ -98,4 +106,41 @@ func (c *count) problem() *problem {
 			c.need, quote(c.policy.Name), c.satisfied, speaks.is+speaks.alone+speaks.because)
 	}
 	return wrong
+}
+
+// sameSigner is that an authority is satisfied, but by nobody who does not satisfy another already.
+func sameSigner(p *Policy, a *Authority) *finding {
+	return &finding{
+		authority: a, reason: ReasonIdentityMismatch,
+		is:     "is signed for " + quote(a.Name) + " by nobody else than for the others",
+		policy: ", and policy " + quote(p.Name) + " requires different signers", alone: "",
+		remedy: "have it signed by another signer", detail: "authority " + quote(a.Name) + ": no signer of its own",
+	}
+}
+
+// distinct is to how many of the lists a signer can be assigned, each another one: the size of a maximum matching (by
+// augmenting paths; there are few lists, and short ones).
+func distinct(lists [][]Signer) int {
+	assigned := map[Signer]int{}
+	var assign func(i int, tried map[Signer]bool) bool
+	assign = func(i int, tried map[Signer]bool) bool {
+		for _, s := range lists[i] {
+			if tried[s] {
+				continue
+			}
+			tried[s] = true
+			if other, taken := assigned[s]; !taken || assign(other, tried) {
+				assigned[s] = i
+				return true
+			}
+		}
+		return false
+	}
+	n := 0
+	for i := range lists {
+		if assign(i, map[Signer]bool{}) {
+			n++
+		}
+	}
+	return n
 }

@@ -20,6 +20,8 @@ type judgement struct {
 	failure  *Failure      // why the tag could not be resolved
 	factTTL  time.Duration // what remains of the shortest-lived fact used; 0 if none was
 
+	signers map[*Authority][]Signer // who satisfied those that are Distinct
+
 	asked       bool     // for what the index is made of
 	manifests   []Child  // what it is made of
 	noManifests *Failure // why that could not be had

@@ -48,7 +48,22 @@ func (j *judgement) satisfies(ctx context.Context, p *Policy, a *Authority, d Di
 	if left < forever {
 		j.rests(left)
 	}
+	if a.Distinct {
+		j.by(a, a.parties(ref, evidence.Signatures, time.Now()))
+	}
 	return nil
+}
+
+// by notes who satisfied an authority for one digest. Where it has several, those count who did for each of them: else two
+// parties could vouch for half an image each, and count as two for the whole.
+func (j *judgement) by(a *Authority, parties []Signer) {
+	if before, ok := j.signers[a]; ok {
+		parties = slices.DeleteFunc(parties, func(s Signer) bool { return !slices.Contains(before, s) })
+	}
+	if j.signers == nil {
+		j.signers = map[*Authority][]Signer{}
+	}
+	j.signers[a] = parties
 }
 
 // children finds what the index is made of, once; none if the image is no index.

@@ -68,6 +68,29 @@ func (a *Authority) weigh(ref Reference, have []Signature, now time.Time) (time.
 	return holds, nil
 }
 
+// parties are who satisfies a, each once: the signers of what is good enough.
+func (a *Authority) parties(ref Reference, have []Signature, now time.Time) []Signer {
+	wanted := []*Attestation{nil}
+	if len(a.Attestations) > 0 {
+		wanted = nil
+		for i := range a.Attestations {
+			wanted = append(wanted, &a.Attestations[i])
+		}
+	}
+	var all []Signer
+	for i := range have {
+		for _, want := range wanted {
+			if slices.Contains(all, have[i].Signer) {
+				break
+			}
+			if _, ok := a.shortOf(ref, want, &have[i], now); ok {
+				all = append(all, have[i].Signer)
+			}
+		}
+	}
+	return all
+}
+
 // best finds, among have, what a asks for: the attestation want, or a signature if that is nil. It is the one that stays
 // good for longest, and left is how long that is.
 func (a *Authority) best(

@@ -223,6 +223,9 @@ func explainFinding(f signature.Finding, w whose) explainedSignature {
 	s.Verified, s.saysOfItself = true, proved(f.Signature)
 	if refusal := w.authority.Refuses(f.Image, f.Signature, time.Now()); refusal != nil {
 		s.Reason, s.Why = refusal.Reason.String(), refusal.What
+		if refusal.Err != nil {
+			s.Why += ": " + refusal.Err.Error()
+		}
 		return s
 	}
 	s.Counts = true

@@ -41,6 +41,7 @@ func fingerprint(p *engine.Policy, namespaces []string) [32]byte {
 		}
 		w.text(strconv.FormatBool(a.RequireReferenceMatch))
 		w.list(int(a.MaxAge))
+		w.text(strconv.FormatBool(a.Distinct))
 		w.list(len(a.Attestations))
 		for _, t := range a.Attestations {
 			w.text(t.Name)

@@ -7,8 +7,8 @@ import (
 	"sluice/engine"
 )
 
-// threshold checks how many authorities are asked for. Several are asked for so that several parties have agreed, so it
-// refuses authorities that one party alone could satisfy two of.
+// threshold checks how many authorities are asked for. Several are asked for so that several parties have agreed, so the
+// engine counts no signer twice; authorities that are plainly one party's are refused here.
 func (c *compiler) threshold(n int, authorities []*engine.Authority) int {
 	const path, list = "$.spec.threshold", "$.spec.authorities"
 	if !c.doc.Has(path) {
@@ -39,6 +39,7 @@ func (c *compiler) threshold(n int, authorities []*engine.Authority) int {
 	}
 	for i, a := range authorities {
 		here := fmt.Sprintf("%s[%d]", list, i)
+		a.Distinct = a.Static == engine.StaticNone
 		if a.Static == engine.StaticPass {
 			c.fail(here, "this authority passes every image, so it would count without anybody having vouched; leave it out and ask for %d", n-1)
 		}

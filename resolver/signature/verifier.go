@@ -173,7 +173,7 @@ func (v *Verifier) Verify(ctx context.Context, ref engine.Reference, a *engine.A
 	}
 	for round := 0; ; round++ {
 		loaded, err := v.facts.Do(ctx, key, func(ctx context.Context) (*fact, time.Duration, error) {
-			f := q.answer(ctx, round > 0)
+			f := q.answer(ctx, round > 0 || a.Distinct)
 			return f, f.ttl, nil
 		})
 		if err != nil {
@@ -182,10 +182,16 @@ func (v *Verifier) Verify(ctx context.Context, ref engine.Reference, a *engine.A
 		f := loaded.Value
 		fresh := v.facts.Now()-f.at <= cache.Instant(downloadTTL)
 		complete := !f.partial && fresh && f.failure == nil
-		switch suffices := complete && round == 0 || q.suffices(f.signatures); {
+		suffices := complete && round == 0 || q.suffices(f.signatures)
+		if a.Distinct && f.partial {
+			suffices = false
+		}
+		switch {
 		case suffices && round > 0:
 			v.generations.Put(q.key(), key.generation)
 		case suffices:
+		case a.Distinct && f.failure != nil: // others may have signed, too
+			return engine.Evidence{}, f.failure
 		case round < maxRounds && (f.partial || !fresh):
 			// There may be more than another authority needed, or than there was. What is there already is still
 			// true, and stays where it is for those to whom it suffices.
