@@ -12,6 +12,7 @@ type count struct {
 	need      int
 	satisfied int          // no two of them by one signer alone
 	parties   [][]Signer   // who satisfied those that are Distinct
+	parted    bool         // one was satisfied by nobody of its own
 	left      []*Authority // not asked yet
 	findings  []*finding   // one for each that is not satisfied
 	transient int          // of them, those that could be satisfied at another time
@@ -48,6 +49,20 @@ func (j *judgement) authorities(ctx context.Context, p *Policy) *problem {
 	if len(p.Authorities) == 0 {
 		return nil
 	}
+	c := j.count(ctx, p)
+	if c.parted && !c.reached() { // the signer who is missing may have signed since
+		j.fresh, j.signers = true, nil
+		c = j.count(ctx, p)
+		j.fresh = false
+	}
+	if c.reached() {
+		return nil
+	}
+	return c.problem()
+}
+
+// count asks.
+func (j *judgement) count(ctx context.Context, p *Policy) *count {
 	c := newCount(p)
 	for !c.reached() && !c.lost() && len(c.left) > 0 {
 		a := c.left[0]
@@ -58,6 +73,7 @@ func (j *judgement) authorities(ctx context.Context, p *Policy) *problem {
 			before := distinct(c.parties)
 			c.parties = append(c.parties, j.signers[a])
 			if c.satisfied += distinct(c.parties) - before; c.satisfied < len(c.parties) {
+				c.parted = true
 				c.findings = append(c.findings, sameSigner(p, a))
 			}
 			continue
@@ -69,10 +85,7 @@ func (j *judgement) authorities(ctx context.Context, p *Policy) *problem {
 		}
 		c.findings = append(c.findings, f)
 	}
-	if c.reached() {
-		return nil
-	}
-	return c.problem()
+	return c
 }
 
 // problem says why too few authorities are satisfied. Of several reasons, that which is nearest to passing helps its

@@ -1,9 +1,12 @@
 package engine
 
 import (
+	"context"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestDistinct: where several authorities are required, one signer satisfies one of them only, whatever their identities
@@ -72,6 +75,50 @@ func TestThresholdOfDistinctSigners(t *testing.T) {
 	f("one each", by("boss@example.com", "dev@example.com"), Allow, "")
 	f("whatever their order", by("dev@example.com", "boss@example.com"), Allow, "")
 	f("two of the team", by("dev@example.com", "ops@example.com"), Deny, `"boss"`)
+}
+
+// late knows of the boss's signature only, unless it is asked for what there is now.
+type late struct {
+	*facts
+	asked []bool // fresh or not
+}
+
+func (l *late) Verify(_ context.Context, _ Reference, a *Authority) (Evidence, error) {
+	l.asked = append(l.asked, a.Fresh)
+	known := []Signature{{Signer: Signer{Subject: "boss@example.com"}}}
+	if a.Fresh {
+		known = append(known, Signature{Signer: Signer{Subject: "dev@example.com"}})
+	}
+	return Evidence{known, time.Hour}, nil
+}
+
+// TestFreshSigners: where one signer is missing, what there is now is asked for, once.
+func TestFreshSigners(t *testing.T) {
+	t.Parallel()
+	ports := &late{facts: &facts{}}
+	ports.push("reg.test/app:1")
+	p := policyFor(t, "two", "reg.test/**", func(p *Policy) {
+		p.Threshold = 2
+		for _, id := range []Pattern{{Regexp: regexp.MustCompile(`^.+@example\.com$`)}, {Exact: "boss@example.com"}} {
+			p.Authorities = append(p.Authorities, &Authority{
+				Name: id.String(), Trust: &Trust{ID: "one"}, Identities: []Identity{{Subject: id}}, Distinct: true,
+			})
+		}
+	})
+	e, err := New(Config{Resolver: ports, Verifier: ports})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	e.Load(NewSnapshot([]*Policy{p}, NoMatchDeny))
+	var res Result
+	e.Decide(t.Context(), &Request{Images: []string{"reg.test/app:1"}}, &res)
+	if res.Outcome != Allow || !slices.Equal(ports.asked, []bool{false, false, true, true}) {
+		t.Errorf("%v %s, asked %v", res.Outcome, res.Message(), ports.asked)
+	}
+	if p.Authorities[0].Fresh {
+		t.Error("the policy's own authority was changed")
+	}
 }
 
 // TestDistinctSignersOfAnIndex: two parties that vouch for a platform each have not both vouched for either.

@@ -21,6 +21,7 @@ type judgement struct {
 	factTTL  time.Duration // what remains of the shortest-lived fact used; 0 if none was
 
 	signers map[*Authority][]Signer // who satisfied those that are Distinct
+	fresh   bool                    // what is known was too little, because of who signed
 
 	asked       bool     // for what the index is made of
 	manifests   []Child  // what it is made of

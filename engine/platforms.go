@@ -32,7 +32,12 @@ func (j *judgement) authority(ctx context.Context, p *Policy, a *Authority) *fin
 func (j *judgement) satisfies(ctx context.Context, p *Policy, a *Authority, d Digest) *finding {
 	ref := j.ref
 	ref.Digest = d
-	evidence, err := j.engine.verifier.Verify(ctx, ref, a)
+	asked := a
+	if j.fresh && a.Distinct {
+		anew := *a
+		anew.Fresh, asked = true, &anew
+	}
+	evidence, err := j.engine.verifier.Verify(ctx, ref, asked)
 	if err != nil {
 		f := asFailure(err)
 		if f.Reason == ReasonRegistryNotListed && a.Repository != (Repository{}) {

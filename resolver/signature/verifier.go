@@ -183,7 +183,7 @@ func (v *Verifier) Verify(ctx context.Context, ref engine.Reference, a *engine.A
 		fresh := v.facts.Now()-f.at <= cache.Instant(downloadTTL)
 		complete := !f.partial && fresh && f.failure == nil
 		suffices := complete && round == 0 || q.suffices(f.signatures)
-		if a.Distinct && f.partial {
+		if a.Distinct && f.partial || a.Fresh && !fresh {
 			suffices = false
 		}
 		switch {
