@@ -166,12 +166,32 @@ func (c *compiler) checkRoot(text []byte, need needs) error {
 		return errors.New("this trusted root has no certificate authority, so no signature would be good by it")
 	case need.ctlogs && len(root.CTLogs) == 0:
 		return errors.New("this trusted root has no certificate transparency log, so no certificate would be good by it; to do without, write insecureIgnoreSCT: true")
-	case need.logs > len(root.TLogs):
-		return fmt.Errorf("this trusted root has %s, and %d asked for, so no signature would be good by it", plural(len(root.TLogs), "transparency log"), need.logs)
+	case need.logs > differentLogs(root.TLogs):
+		return fmt.Errorf("this trusted root has %s, and %d asked for, so no signature would be good by it",
+			plural(differentLogs(root.TLogs), "transparency log"), need.logs)
 	case need.timestamps > len(root.TimestampAuthorities):
 		return fmt.Errorf("this trusted root has %s, and %d asked for, so no signature would be good by it", plural(len(root.TimestampAuthorities), "timestamp authority"), need.timestamps)
 	}
 	return nil
+}
+
+// differentLogs counts logs by their keys: one can have several IDs, one for each version of Rekor.
+func differentLogs(logs []json.RawMessage) int {
+	keys := map[string]bool{}
+	for _, raw := range logs {
+		type key struct { // whose names can be written in two ways, as all of ProtoJSON's
+			RawBytes  string `json:"rawBytes"`
+			RawBytes2 string `json:"raw_bytes"`
+		}
+		var log struct {
+			PublicKey  key `json:"publicKey"`
+			PublicKey2 key `json:"public_key"`
+		}
+		if json.Unmarshal(raw, &log) == nil {
+			keys[log.PublicKey.RawBytes+log.PublicKey.RawBytes2+log.PublicKey2.RawBytes+log.PublicKey2.RawBytes2] = true
+		}
+	}
+	return len(keys)
 }
 
 func plural(n int, what string) string {
