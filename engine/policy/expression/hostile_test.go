@@ -101,3 +101,29 @@ func TestBoundsAreReached(t *testing.T) {
 		}
 	}
 }
+
+// TestMemory reads predicates of about as many parts as they may have, of each kind: none takes much more than the others.
+func TestMemory(t *testing.T) {
+	for name, predicate := range map[string]string{
+		"numbers":       "[" + repeat("7777", 199_000) + "]",
+		"objects":       "[" + repeat(`{"a":7}`, 99_000) + "]",
+		"empty objects": "[" + repeat(`{}`, 199_000) + "]",
+		"empty arrays":  "[" + repeat(`[]`, 199_000) + "]",
+		"arrays":        "[" + repeat(`[7]`, 99_000) + "]",
+		"one object":    members(150_000, "7"),
+		"texts":         "[" + repeat(`"xxxxxxxxxxxxxxx"`, 199_000) + "]",
+		"large texts":   "[" + repeat(`"`+strings.Repeat("x", 1<<20-16)+`"`, 4) + "]",
+	} {
+		e, s := compile(t, "predicate != null"), statement(predicate)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		holds, err := e.Holds(s)
+		runtime.ReadMemStats(&after)
+		if !holds || err != nil {
+			t.Errorf("%s: %v, %v", name, holds, err)
+		}
+		if made := after.TotalAlloc - before.TotalAlloc; made > 32<<20 {
+			t.Errorf("%s: allocated %d MiB", name, made>>20)
+		}
+	}
+}

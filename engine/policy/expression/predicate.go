@@ -1,18 +1,17 @@
 package expression
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
-	"cel.dev/cel-go/common/types/traits"
 )
 
 // Bounds of a predicate that is evaluated. An attestation for which no expression is given may be larger.
@@ -32,20 +31,24 @@ func parse(text []byte) (ref.Val, error) {
 	case !json.Valid(text):
 		return nil, errors.New("it is no JSON")
 	}
-	p := parser{rest: text}
+	p := parser{rest: string(text)}
 	return p.value(0)
 }
 
 // parser reads JSON that is known to be valid. It is several times as fast as a [json.Decoder], by whose tokens names
-// that are given twice can be seen, too.
+// that are given twice can be seen, too. What it makes is small: texts are parts of the JSON, lists and objects are no
+// larger than what is in them.
 type parser struct {
-	rest   []byte
-	values int
+	rest    string
+	values  int
+	items   []ref.Val // of all arrays that are being read, the innermost last
+	noItems ref.Val   // an empty array; nil before the first
+	members []member  // of all objects that are being read, the innermost last
 }
 
 // next returns the first character of what comes next.
 func (p *parser) next() byte {
-	p.rest = bytes.TrimLeft(p.rest, " \t\r\n")
+	p.rest = strings.TrimLeft(p.rest, " \t\r\n")
 	return p.rest[0]
 }
 
@@ -93,11 +96,11 @@ func (p *parser) text() (string, error) {
 	}
 	quoted := p.rest[:end+1]
 	p.skip(end + 1)
-	if inner := quoted[1:end]; plain && utf8.Valid(inner) {
-		return string(inner), nil
+	if inner := quoted[1:end]; plain && utf8.ValidString(inner) {
+		return inner, nil
 	}
 	var s string
-	err := json.Unmarshal(quoted, &s)
+	err := json.Unmarshal([]byte(quoted), &s)
 	return s, err
 }
 
@@ -106,7 +109,7 @@ func (p *parser) number() (ref.Val, error) {
 	for end < len(p.rest) && strings.IndexByte("+-.0123456789Ee", p.rest[end]) >= 0 {
 		end++
 	}
-	text := string(p.rest[:end])
+	text := p.rest[:end]
 	p.skip(end)
 	if !strings.ContainsAny(text, ".eE") {
 		if i, err := strconv.ParseInt(text, 10, 64); err == nil {
@@ -121,59 +124,64 @@ func (p *parser) number() (ref.Val, error) {
 }
 
 func (p *parser) array(depth int) (ref.Val, error) {
-	items := []ref.Val{}
+	first := len(p.items)
 	for p.skip(1); p.next() != ']'; {
 		v, err := p.value(depth)
 		if err != nil {
 			return nil, err
 		}
-		items = append(items, v)
+		p.items = append(twice(p.items), v)
 		if p.next() == ',' {
 			p.skip(1)
 		}
 	}
 	p.skip(1)
+	if first == len(p.items) {
+		if p.noItems == nil {
+			p.noItems = types.NewRefValList(types.DefaultTypeAdapter, []ref.Val{})
+		}
+		return p.noItems, nil
+	}
+	items := append([]ref.Val{}, p.items[first:]...)
+	p.items = p.items[:first]
 	return types.NewRefValList(types.DefaultTypeAdapter, items), nil
 }
 
+// twice makes room for as many again if there is none left. append alone makes room for a quarter more: all that it leaves
+// behind on the way to a long list is several times as large as the list.
+func twice[T any](s []T) []T {
+	if len(s) < cap(s) {
+		return s
+	}
+	return slices.Grow(s, len(s)+1)
+}
+
 func (p *parser) object(depth int) (ref.Val, error) {
-	members := map[string]any{}
+	first := len(p.members)
 	for p.skip(1); p.next() != '}'; {
 		name, err := p.text()
 		if err != nil {
 			return nil, err
 		}
-		if _, ok := members[name]; ok { // which of the two counts would be the parser's taste
-			return nil, fmt.Errorf("an object in it has the name %.100q twice", name)
-		}
 		p.next()
 		p.skip(len(":"))
-		if members[name], err = p.value(depth); err != nil {
+		v, err := p.value(depth)
+		if err != nil {
 			return nil, err
 		}
+		p.members = append(twice(p.members), member{name, v})
 		if p.next() == ',' {
 			p.skip(1)
 		}
 	}
 	p.skip(1)
-	return &object{Mapper: types.NewStringInterfaceMap(types.DefaultTypeAdapter, members), members: members}, nil
-}
-
-// object is a JSON object. It keeps the list of its names, which CEL's own makes anew for every loop over the object: many
-// short loops over a large object would cost more than is counted.
-type object struct {
-	traits.Mapper
-	members map[string]any
-	names   []ref.Val // made when it is first asked for; an evaluation is on one goroutine
-}
-
-// Iterator returns the object's names, in an order of no meaning that does not change.
-func (o *object) Iterator() traits.Iterator {
-	if o.names == nil {
-		o.names = make([]ref.Val, 0, len(o.members))
-		for name := range o.members {
-			o.names = append(o.names, types.String(name))
+	o := &object{append([]member{}, p.members[first:]...)}
+	p.members = p.members[:first]
+	slices.SortFunc(o.members, func(a, b member) int { return strings.Compare(a.name, b.name) })
+	for i := range len(o.members) - 1 {
+		if name := o.members[i].name; name == o.members[i+1].name { // which of the two counts would be the parser's taste
+			return nil, fmt.Errorf("an object in it has the name %.100q twice", name)
 		}
 	}
-	return types.NewRefValList(types.DefaultTypeAdapter, o.names).Iterator()
+	return o, nil
 }
