@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,12 +22,19 @@ type Refusal struct {
 	Err    error  // which expression does not hold, or could not be evaluated and why, for the log; nil otherwise
 }
 
+// MaxEvaluations is how many predicates an expression is evaluated for, one call of [Authority.Weigh]: an evaluation may
+// take tens of milliseconds, and whoever signs may sign as often as they like.
+const MaxEvaluations = 8
+
 // Weigh tells whether have, which are valid by a.Trust, are what a asks for beside it: nil if they are. ref is the
 // image's, and now the time by which ages are told.
 //
 // One signature must be all that a asks for, and so must one attestation for each of a.Attestations. If none is, the
 // Refusal is that of the one which comes closest. More signatures never turn a nil into a Refusal, and their order
-// doesn't matter to it.
+// doesn't matter to it, with one exception: of attestations that lack nothing but that their predicates fulfil an
+// expression, no more than [MaxEvaluations] different ones are looked at for each expression. These are the newest, as
+// far as there is a time that can be trusted, and then those that come first in have. So only whoever can sign for a can
+// hide an attestation behind others, and not behind older ones that have a time.
 func (a *Authority) Weigh(ref Reference, have []Signature, now time.Time) *Refusal {
 	_, refusal := a.weigh(ref, have, now)
 	return refusal
@@ -78,17 +86,59 @@ func (a *Authority) parties(ref Reference, have []Signature, now time.Time) []Si
 		}
 	}
 	var all []Signer
-	for i := range have {
-		for _, want := range wanted {
-			if slices.Contains(all, have[i].Signer) {
-				break
+	for _, want := range wanted {
+		e := evaluations{want: want}
+		for _, s := range e.order(have) {
+			if slices.Contains(all, s.Signer) {
+				continue
 			}
-			if _, ok := a.shortOf(ref, want, &have[i], now); ok {
-				all = append(all, have[i].Signer)
+			if _, ok := a.shortOf(ref, &e, s, now); ok {
+				all = append(all, s.Signer)
 			}
 		}
 	}
 	return all
+}
+
+// evaluations are those of one expression, over several predicates.
+type evaluations struct {
+	want    *Attestation // nil for a signature
+	done    []evaluation // at most MaxEvaluations
+	skipped int          // predicates that were not looked at
+}
+
+type evaluation struct {
+	predicate []byte
+	holds     bool
+	err       error
+}
+
+// order returns have in the order in which it is to be looked at, as Weigh says.
+func (e *evaluations) order(have []Signature) []*Signature {
+	all := make([]*Signature, len(have))
+	for i := range have {
+		all[i] = &have[i]
+	}
+	if e.want != nil && e.want.Expression != nil {
+		slices.SortStableFunc(all, func(s, t *Signature) int { return t.Time.Compare(s.Time) })
+	}
+	return all
+}
+
+// holds evaluates the expression. The same predicate costs nothing again: copies are anybody's to make.
+func (e *evaluations) holds(s *Statement) (bool, error) {
+	for _, d := range e.done {
+		if bytes.Equal(d.predicate, s.Predicate) {
+			return d.holds, d.err
+		}
+	}
+	if len(e.done) == MaxEvaluations {
+		e.skipped++
+		return false, nil
+	}
+	holds, err := e.want.Expression.Holds(s)
+	e.done = append(e.done, evaluation{s.Predicate, holds, err})
+	return holds, err
 }
 
 // best finds, among have, what a asks for: the attestation want, or a signature if that is nil. It is the one that stays
@@ -99,12 +149,12 @@ func (a *Authority) best(
 	var closest shortfall
 	var strangers []Signer
 	found := false
-	for i := range have {
-		s := &have[i]
+	e := evaluations{want: want}
+	for _, s := range e.order(have) {
 		if found && a.left(s, now) <= left { // before its expression costs anything
 			continue
 		}
-		short, ok := a.shortOf(ref, want, s, now)
+		short, ok := a.shortOf(ref, &e, s, now)
 		switch {
 		case ok:
 			if found, left = true, a.left(s, now); left == forever {
@@ -120,7 +170,7 @@ func (a *Authority) best(
 	if found {
 		return left, nil
 	}
-	return 0, a.refusal(want, closest, strangers)
+	return 0, a.refusal(&e, closest, strangers)
 }
 
 // forever is for how long a signature is good that neither ages nor expires.
@@ -153,10 +203,10 @@ func (s shortfall) closerThan(t shortfall) bool {
 	return closeness[s.reason] > closeness[t.reason]
 }
 
-// shortOf tells what s lacks to be what a asks for, which is want or, if that is nil, a signature. The order of what is
+// shortOf tells what s lacks to be what a asks for, which is e.want or, if that is nil, a signature. The order of what is
 // looked at is that of closeness.
-func (a *Authority) shortOf(ref Reference, want *Attestation, s *Signature, now time.Time) (_ shortfall, ok bool) {
-	short := shortfall{signature: s}
+func (a *Authority) shortOf(ref Reference, e *evaluations, s *Signature, now time.Time) (_ shortfall, ok bool) {
+	want, short := e.want, shortfall{signature: s}
 	switch {
 	case want == nil && s.Statement != nil:
 		short.reason = ReasonSignatureMissing
@@ -171,7 +221,7 @@ func (a *Authority) shortOf(ref Reference, want *Attestation, s *Signature, now 
 	case s.over(now), a.MaxAge > 0 && (s.Time.IsZero() || now.Sub(s.Time) > a.MaxAge):
 		short.reason = ReasonSignatureExpired
 	case want != nil && want.Expression != nil:
-		holds, err := want.Expression.Holds(s.Statement)
+		holds, err := e.holds(s.Statement)
 		if err == nil && holds {
 			return shortfall{}, true
 		}
@@ -214,8 +264,8 @@ func carries(have, want map[string]string) bool {
 }
 
 // refusal puts a shortfall into words. strangers are the signers whom a does not name.
-func (a *Authority) refusal(want *Attestation, short shortfall, strangers []Signer) *Refusal {
-	s, by := short.signature, " by "+quote(a.Name)
+func (a *Authority) refusal(e *evaluations, short shortfall, strangers []Signer) *Refusal {
+	want, s, by := e.want, short.signature, " by "+quote(a.Name)
 	thing, has, again := "signature", "is signed", "have it signed again"
 	if want != nil {
 		thing, has, again = "attestation", "carries attestation "+want.label(), "have it attested again"
@@ -258,6 +308,10 @@ func (a *Authority) refusal(want *Attestation, short shortfall, strangers []Sign
 			r.cause = ": " + bare(short.err)
 			r.What = has + by + ", but its predicate can't be judged by the condition" + r.cause
 			r.Err = fmt.Errorf("%w, in %s", short.err, expression)
+		}
+		if e.skipped > 0 {
+			more := fmt.Sprintf(", and %d more are not looked at", e.skipped)
+			r.cause, r.What = r.cause+more, r.What+more
 		}
 		r.Remedy = "use a build whose attestation fulfils it"
 	default:
