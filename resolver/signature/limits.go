@@ -6,7 +6,8 @@ import "time"
 // package attached.
 const (
 	// maxJudged is how many signatures and attestations one verification judges: as many as two places have that are
-	// looked at. A certificate's takes some 4 ms, a key's 0.1 ms.
+	// looked at. A certificate's takes some 4 ms, a key's 0.1 ms. That of a certificate with a key of a larger curve
+	// counts as several, by its cost ([proof.MaxCost]), and comes after the others of its place.
 	maxJudged = 128
 
 	// maxCauses is how many of them the log reads about when none will do.

@@ -106,6 +106,7 @@ type search struct {
 	*question
 	exhaustive bool
 	judge      *proof.Judge
+	spent      int  // of maxJudged
 	done       bool // what is found suffices, and the search was free to end with it
 	tally      tally
 }
@@ -212,20 +213,36 @@ func (s *search) take(ctx context.Context, l look) {
 	if !s.attestations {
 		items = smallestFirst(items)
 	}
-	for i, item := range items {
+	queue := make([]priced, 0, len(items))
+	for _, item := range items {
+		queue = append(queue, priced{item, 1})
+	}
+	for i := 0; i < len(queue); i++ {
+		if i == len(items) { // those that turned out to cost more
+			slices.SortStableFunc(queue[i:], func(a, b priced) int { return a.cost - b.cost })
+		}
 		if err := ctx.Err(); err != nil { // nobody waits any more
 			s.tally.undecided(asFailure(err))
 			return
 		}
-		if s.tally.judged == maxJudged {
-			s.tally.unseen += len(items) - i
+		if s.spent+queue[i].cost > maxJudged {
+			s.tally.unseen += len(queue) - i
 			return
 		}
-		if s.one(l.place, item); s.done {
+		if cost := s.one(l.place, queue[i]); cost > queue[i].cost {
+			queue = append(queue, priced{queue[i].item, cost})
+		}
+		if s.done {
 			s.remember(l.place)
 			return
 		}
 	}
+}
+
+// priced is an item, and what may be spent on it.
+type priced struct {
+	item *attached.Item
+	cost int
 }
 
 // smallestFirst brings bundles into the order of their size, after all else: those of signatures have no predicate, so
@@ -244,13 +261,15 @@ func smallestFirst(items []*attached.Item) []*attached.Item {
 	return slices.SortedStableFunc(slices.Values(items), bySize)
 }
 
-// one judges an item, and ends the search if that is enough.
-func (s *search) one(place attached.Place, item *attached.Item) {
+// one judges an item, and ends the search if that is enough. It returns what that costs: if it is more than may be spent
+// then nothing has been done.
+func (s *search) one(place attached.Place, p priced) (cost int) {
+	item := p.item
 	finding := Finding{Place: place, Item: item}
 	switch {
 	case item.Form == attached.Envelope && !s.attestations, item.Form == attached.SimpleSigning && s.attestations:
 		s.tally.others++
-		return
+		return 0
 	case item.Failure != nil:
 		s.tally.undecided(item.Failure)
 		finding.Err = item.Failure
@@ -258,18 +277,26 @@ func (s *search) one(place attached.Place, item *attached.Item) {
 		s.tally.refused(item, item.Fault)
 		finding.Err = item.Fault
 	default:
-		finding = s.judgeOne(finding)
+		if finding, cost = s.judgeOne(finding, p.cost); cost > p.cost {
+			return cost
+		}
 	}
 	s.observe(finding)
+	return cost
 }
 
-// judgeOne judges what finding is about.
-func (s *search) judgeOne(finding Finding) Finding {
-	s.v.judged.Add(1)
-	s.tally.judged++
+// judgeOne judges what finding is about, unless it costs more than most. It returns what it costs.
+func (s *search) judgeOne(finding Finding, most int) (Finding, int) {
 	began := time.Now()
-	finding.Signature, finding.Err = s.judge.Judge(finding.Item, s.at.Digest)
+	var cost int
+	finding.Signature, cost, finding.Err = s.judge.JudgeWithin(finding.Item, s.at.Digest, most)
+	if cost > most {
+		return finding, cost
+	}
 	finding.Took = time.Since(began)
+	s.v.judged.Add(1)
+	s.spent += cost
+	s.tally.judged++
 	switch {
 	case finding.Err != nil:
 		if r := (*proof.Refusal)(nil); errors.As(finding.Err, &r) && r.Panicked {
@@ -283,7 +310,7 @@ func (s *search) judgeOne(finding Finding) Finding {
 		*valid = append(*valid, finding.Signature)
 		s.done = !s.attestations && !s.exhaustive && s.suffices(s.tally.found())
 	}
-	return finding
+	return finding, cost
 }
 
 // remember notes which place sufficed, to look there first the next time.

@@ -42,10 +42,13 @@ type Description struct {
 // Describe reads what item says of itself, for people to look at. It never panics.
 func Describe(item *attached.Item) (d Description) {
 	defer recovered(&d.Err)
-	all := &Judge{trust: &engine.Trust{Logs: 1, Intermediates: true}, roots: make([]*trustroot.Root, 1)} // reads all there is
+	all := &Judge{trust: &engine.Trust{Logs: 1, Intermediates: true}, roots: make([]*trustroot.Root, 1), stampCost: MaxCost} // reads all there is
 	s, err := all.read(item)
 	if s == nil {
 		return Description{Err: err}
+	}
+	if err == nil {
+		err = s.evidence(MaxCost)
 	}
 	d.Err = errors.Join(err, d.says(s))
 	d.madeWith(s.certificate)

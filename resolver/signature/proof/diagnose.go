@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -43,14 +44,14 @@ func validAt(c *x509.Certificate, t time.Time) bool {
 	return !c.NotBefore.After(t) && !c.NotAfter.Before(t)
 }
 
-// otherClaim refuses what is over a claim for something else: as such if a trusted authority's certificate says so.
-func (j *Judge) otherClaim(s *signed, err error) *Refusal {
-	for i := range j.roots {
-		if _, other := chainsTo(j.material(i, s, nil), s, s.certificate.NotBefore); other == nil {
-			return mismatch("signed with a trusted certificate, but not for this: %w", err)
+// anyChain tells why none of the roots has an authority that the certificate of s is of; nil if one has.
+func (j *Judge) anyChain(s *signed) (other error) {
+	for _, r := range j.roots {
+		if _, other = chainsTo(r.Material(), s, s.certificate.NotBefore); other == nil {
+			return nil
 		}
 	}
-	return invalid("it was signed with a certificate of another authority, and not for this: %w", err)
+	return fmt.Errorf("%w (%s)", other, s.certificate.Issuer)
 }
 
 // whyNot says why the material does not vouch for e, whose signature is by its certificate. err is what sigstore-go says.

@@ -29,6 +29,7 @@ func (j *Judge) JudgeBundle(bundle []byte, f File) (_ engine.Signature, err erro
 	if err != nil {
 		return engine.Signature{}, invalid("%w", err)
 	}
+	s.most, s.cost = MaxCost, 1
 	var sum []byte
 	if f.Digest != "" {
 		d, err := engine.ParseDigest(string(f.Digest))

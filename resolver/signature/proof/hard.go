@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/digitorus/pkcs7"
 	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
@@ -24,6 +26,27 @@ func tooHard(public any) error {
 		return fmt.Errorf("an RSA key of %d bits with the exponent %d, where at most %d and %d are used", k.N.BitLen(), k.E, maxRSA, maxExponent)
 	}
 	return nil
+}
+
+// cost is about what it costs to verify with a key, in units of what P-256 takes with all that is done beside it.
+func cost(public any) int {
+	if k, ok := public.(*ecdsa.PublicKey); ok {
+		switch bits := k.Params().BitSize; {
+		case bits > 384:
+			return MaxCost
+		case bits > 256:
+			return costP384
+		}
+	}
+	return 1
+}
+
+// tooCostly is tooHard for keys that cannot be of use if they are costlier than those they stand beside.
+func tooCostly(public any, most int) error {
+	if cost(public) > most {
+		return errors.New("it has a key of a larger curve than those that it could be for")
+	}
+	return tooHard(public)
 }
 
 // parseCertificate reads a certificate that a signature brings. It lets go of what Go does not know about a critical
@@ -48,8 +71,9 @@ var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17} // RFC 5280, section
 // entryKinds are the kinds of log entries that signatures of images have, of all that Rekor has parsers for.
 var entryKinds = []string{"hashedrekord", "dsse", "intoto"}
 
-// checkEntries refuses log entries that are too many or too large, of other kinds, or with a key that is too hard.
-func checkEntries(entries []*protorekor.TransparencyLogEntry) error {
+// checkEntries refuses log entries that are too many or too large, of other kinds, with a key that is too hard or costs
+// more than most, or with what stands in none that a log has made.
+func checkEntries(entries []*protorekor.TransparencyLogEntry, most int) error {
 	if len(entries) > maxEntries {
 		return fmt.Errorf("there are %d, of which %d are looked at", len(entries), maxEntries)
 	}
@@ -68,10 +92,45 @@ func checkEntries(entries []*protorekor.TransparencyLogEntry) error {
 			return fmt.Errorf("it is of the kind %.32q", kind)
 		}
 		w := walker{e.GetCanonicalizedBody()}
-		if err := w.texts(checkKeys); err != nil {
+		if err := w.logged(); err != nil {
+			return fmt.Errorf("its body: %w", err)
+		}
+		w = walker{e.GetCanonicalizedBody()}
+		if err := w.texts(func(s string) error { return checkKeys(s, most) }); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// logged refuses what stands in entries that are proposed to a log, and in none that it has made: envelopes, whose
+// signatures Rekor's types try with each of the keys as they parse them. Names are compared in the loosest way that a
+// parser does.
+func (w *walker) logged() error {
+	switch w.peek() {
+	case '{':
+		return w.object(func(name string) error {
+			next := w.peek()
+			switch {
+			case strings.EqualFold(name, "proposedContent"):
+				return errors.New("it is that of a proposed entry")
+			case strings.EqualFold(name, "payload"), strings.EqualFold(name, "envelope") && next != '{':
+				if v := w.value(); string(v) != `""` && string(v) != "null" {
+					return fmt.Errorf("it is that of a proposed entry, with its %s", strings.ToLower(name))
+				}
+				return nil
+			}
+			return w.logged()
+		})
+	case '[':
+		return w.array(func(i int) error {
+			if i == maxSignatures {
+				return fmt.Errorf("it has more than %d signatures", maxSignatures)
+			}
+			return w.logged()
+		})
+	}
+	w.value()
 	return nil
 }
 
@@ -93,15 +152,16 @@ func (w *walker) texts(see func(string) error) error {
 	return nil
 }
 
-// checkKeys refuses a text that has a key which is too hard, however often it is wrapped in base64.
-func checkKeys(s string) error {
+// checkKeys refuses a text that has a key which is too hard or costs more than most, however often it is wrapped in
+// base64.
+func checkKeys(s string, most int) error {
 	for raw, layers := []byte(s), 0; layers < 4; layers++ {
 		for rest := raw; len(rest) > 0; {
 			var block *pem.Block
 			if block, rest = pem.Decode(rest); block == nil {
 				break
 			}
-			if err := checkKey(block); err != nil {
+			if err := checkKey(block, most); err != nil {
 				return err
 			}
 		}
@@ -114,22 +174,23 @@ func checkKeys(s string) error {
 	return errors.New("base64 of base64 of base64")
 }
 
-// checkKey refuses what is a key or certificate that is too hard. What is neither is for others to refuse.
-func checkKey(block *pem.Block) error {
+// checkKey refuses what is a key or certificate that is too hard or costs more than most. What is neither is for others to refuse.
+func checkKey(block *pem.Block, most int) error {
 	if c, err := x509.ParseCertificate(block.Bytes); err == nil {
-		return tooHard(c.PublicKey)
+		return tooCostly(c.PublicKey, most)
 	}
 	if k, err := x509.ParsePKIXPublicKey(block.Bytes); err == nil {
-		return tooHard(k)
+		return tooCostly(k, most)
 	}
 	if k, err := x509.ParsePKCS1PublicKey(block.Bytes); err == nil {
-		return tooHard(k)
+		return tooCostly(k, most)
 	}
 	return nil
 }
 
-// checkTimestamps refuses timestamps that are too many or too large, or with a key that is too hard.
-func checkTimestamps(timestamps [][]byte) error {
+// checkTimestamps refuses timestamps that are too many or too large, that have more than one signature, or a key that is
+// too hard or costs more than most.
+func checkTimestamps(timestamps [][]byte, most int) error {
 	if len(timestamps) > maxTimestamps {
 		return fmt.Errorf("there are %d, of which %d are looked at", len(timestamps), maxTimestamps)
 	}
@@ -147,17 +208,40 @@ func checkTimestamps(timestamps [][]byte) error {
 		if rest, err := asn1.Unmarshal(raw, &response); err != nil || len(rest) > 0 {
 			return errors.Join(err, errors.New("it is no response of a timestamp authority"))
 		}
+		if !definite(raw) { // whose ends pkcs7 looks for again and again
+			return errors.New("it is not DER")
+		}
 		token, err := pkcs7.Parse(response.Token.FullBytes)
 		if err != nil {
 			return err
 		}
+		if n := len(token.Signers); n != 1 { // each of which is verified, and then again for each authority
+			return fmt.Errorf("it has %d signatures, and a timestamp has one", n)
+		}
+		if n := len(token.Certificates); n > 1+maxIntermediates {
+			return fmt.Errorf("it has %d certificates, of which %d are looked at", n, 1+maxIntermediates)
+		}
 		for _, c := range token.Certificates {
-			if err := tooHard(c.PublicKey); err != nil {
+			if err := tooCostly(c.PublicKey, most); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// definite tells whether raw is made of elements that tell their length, and so all that is in them, as in DER. Only
+// call it for what is not nested too deep.
+func definite(raw []byte) bool {
+	for len(raw) > 0 {
+		var v asn1.RawValue
+		rest, err := asn1.Unmarshal(raw, &v)
+		if err != nil || v.IsCompound && !definite(v.Bytes) {
+			return false
+		}
+		raw = rest
+	}
+	return true
 }
 
 // nested returns how deep the elements of DER, or of BER, are in one another. It stops where raw is neither.

@@ -54,6 +54,9 @@ func (j *Judge) byKey(s *signed) (engine.Signature, *Refusal) {
 	if len(j.roots) == 0 {
 		return out, nil
 	}
+	if err := s.evidence(cost(by.public)); err != nil {
+		return engine.Signature{}, invalid("%w", err)
+	}
 	e := s.entity(signature, &bundle.PublicKey{}, "")
 	var refusal *Refusal
 	for i := range j.roots {
@@ -89,6 +92,12 @@ func (j *Judge) byCertificate(s *signed) (engine.Signature, *Refusal) {
 	if n := len(s.signatures); n != 1 {
 		return engine.Signature{}, invalid("it has %d signatures and one certificate", n)
 	}
+	if err := j.anyChain(s); err != nil {
+		return engine.Signature{}, j.soFar(invalid("%w", err))
+	}
+	if s.cost = cost(s.certificate.PublicKey); s.cost > s.most {
+		return engine.Signature{}, invalid("it costs %d to judge, and %d may be spent", s.cost, s.most)
+	}
 	leaf, err := keyOf(s.certificate.PublicKey)
 	if err != nil {
 		return engine.Signature{}, invalid("its certificate's key: %w", err)
@@ -99,7 +108,10 @@ func (j *Judge) byCertificate(s *signed) (engine.Signature, *Refusal) {
 	}
 	out, err := s.claim()
 	if err != nil {
-		return engine.Signature{}, j.otherClaim(s, err)
+		return engine.Signature{}, mismatch("signed with a trusted certificate, but not for this: %w", err)
+	}
+	if err := s.evidence(s.cost); err != nil {
+		return engine.Signature{}, invalid("%w", err)
 	}
 	version := ""
 	if way > 0 { // SHA-256 with a larger curve, which sigstore-go believes of known versions of bundles only

@@ -51,6 +51,11 @@ const (
 	maxRSA      = 4096
 	maxExponent = 65537
 
+	// costP384 and MaxCost are what a certificate's signature costs whose key is of P-384, and of P-521: processor time
+	// in units of what one of P-256 takes, with its log entry and its timestamp. Keys that a policy names cost 1.
+	costP384 = 2
+	MaxCost  = 4
+
 	// maxIntermediates is how many certificates a signature may bring beside its own.
 	maxIntermediates = 5
 

@@ -80,12 +80,12 @@ func readLogEntry(raw []byte) (*protorekor.TransparencyLogEntry, error) {
 }
 
 // readLogEntry reads the entry that stands beside a classic signature.
-func (s *signed) readLogEntry(item *attached.Item) error {
+func (s *signed) readLogEntry(item *attached.Item, most int) error {
 	tle, err := readLogEntry(item.LogEntry)
 	if err != nil {
 		return err
 	}
-	if err := checkEntries([]*protorekor.TransparencyLogEntry{tle}); err != nil {
+	if err := checkEntries([]*protorekor.TransparencyLogEntry{tle}, most); err != nil {
 		return err
 	}
 	entry, err := tlog.ParseTransparencyLogEntry(tle)

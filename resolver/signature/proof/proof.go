@@ -8,6 +8,7 @@ package proof
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -28,6 +29,9 @@ type Judge struct {
 
 	// pending is the [ErrNoRoot] of a root that is not there yet, beside those that are; nil if all are there.
 	pending error
+
+	// stampCost is what a key in a timestamp may cost: no more than the costliest of the trusted authorities'.
+	stampCost int
 
 	// options are what sigstore-go is asked to see to, in the order that they are tried: any will do.
 	options [][]verify.VerifierOption
@@ -65,6 +69,7 @@ func New(t *engine.Trust) (_ *Judge, err error) {
 			return nil, fmt.Errorf("proof: root %s: %w", r.Name, err)
 		}
 		j.roots = append(j.roots, parsed)
+		j.stampCost = max(j.stampCost, stampCost(parsed.Material()))
 	}
 	if j.pending != nil && len(j.roots) == 0 {
 		return nil, j.pending
@@ -118,18 +123,28 @@ func (j *Judge) asksTime() bool { return len(j.roots) > 0 && !onlyNow(j.trust) }
 // A simple signing signature, or a bundle with a statement of the predicate type https://sigstore.dev/cosign/sign/v1, is
 // a signature; any other statement is an attestation, and has a Statement. What is returned has no bytes in common
 // with item.
-func (j *Judge) Judge(item *attached.Item, digest engine.Digest) (_ engine.Signature, err error) {
+func (j *Judge) Judge(item *attached.Item, digest engine.Digest) (engine.Signature, error) {
+	out, _, err := j.JudgeWithin(item, digest, MaxCost)
+	return out, err
+}
+
+// JudgeWithin is Judge for those who have so much to spend, and tells what it cost: 1 to [MaxCost]. If that is more
+// than most then item has not been judged, and err is that.
+func (j *Judge) JudgeWithin(item *attached.Item, digest engine.Digest, most int) (_ engine.Signature, cost int, err error) {
 	defer recovered(&err)
+	cost = 1
 	if _, err := engine.ParseDigest(string(digest)); err != nil {
-		return engine.Signature{}, invalid("%w", err)
+		return engine.Signature{}, cost, invalid("%w", err)
 	}
 	s, err := j.read(item)
 	if err != nil {
-		return engine.Signature{}, invalid("%w", err)
+		return engine.Signature{}, cost, invalid("%w", err)
 	}
 	if s.file {
-		return engine.Signature{}, invalid("it is a signature over a file, and not of an image")
+		return engine.Signature{}, cost, invalid("it is a signature over a file, and not of an image")
 	}
+	s.most, s.cost = most, cost
+	defer func() { cost = s.cost }() // even if it panics
 	s.claim = func() (engine.Signature, error) { return s.imageClaim(digest) }
 	s.artifact = func() verify.ArtifactPolicyOption {
 		if s.envelope { // whose subject claim checks
@@ -139,10 +154,29 @@ func (j *Judge) Judge(item *attached.Item, digest engine.Digest) (_ engine.Signa
 	}
 	out, refusal := j.judge(s)
 	if refusal != nil {
-		return engine.Signature{}, refusal
+		return engine.Signature{}, s.cost, refusal
 	}
 	out.Found = item.Found
-	return out, nil
+	return out, s.cost, nil
+}
+
+// stampCost is what the costliest key of the material's timestamp authorities costs.
+func stampCost(material root.TrustedMaterial) (most int) {
+	for _, authority := range material.TimestampingAuthorities() {
+		a, ok := authority.(*root.SigstoreTimestampingAuthority)
+		if !ok {
+			return MaxCost
+		}
+		if a.Leaf == nil { // it comes with the timestamp
+			most = max(most, costP384)
+		}
+		for _, c := range append([]*x509.Certificate{a.Root, a.Leaf}, a.Intermediates...) {
+			if c != nil {
+				most = max(most, cost(c.PublicKey))
+			}
+		}
+	}
+	return most
 }
 
 // recovered makes an error of a panic.

@@ -11,6 +11,7 @@ import (
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
@@ -37,7 +38,14 @@ type signed struct {
 	entries       []*tlog.Entry
 	old           *oldEntry // in place of entries
 	timestamps    [][]byte
-	stamped       []byte // what timestamps are over; nil for the signature
+
+	// evidence reads entries and timestamps, once it is known that what they are for is of use: their parsers verify
+	// signatures. Keys in entries may cost as much as the signer's; and nil means that there are none.
+	evidence func(most int) error
+
+	most    int    // what may be spent
+	cost    int    // what is: 1 until it is known to be more
+	stamped []byte // what timestamps are over; nil for the signature
 
 	// What is to be verified beside the signature, for whoever asks: what the payload says, and an error if that is of
 	// something else; and what sigstore-go is to see to of it.
@@ -117,8 +125,14 @@ func (j *Judge) readAnnotations(s *signed, item *attached.Item) (err error) {
 			}
 		}
 	}
+	s.evidence = func(most int) error { return j.annotatedEvidence(s, item, most) }
+	return nil
+}
+
+// annotatedEvidence reads the entry and the timestamp that stand beside a classic signature.
+func (j *Judge) annotatedEvidence(s *signed, item *attached.Item, most int) error {
 	if j.asksLogs() && len(item.LogEntry) > 0 {
-		if err := s.readLogEntry(item); err != nil {
+		if err := s.readLogEntry(item, most); err != nil {
 			return fmt.Errorf("its log entry: %w", err)
 		}
 	}
@@ -127,10 +141,10 @@ func (j *Judge) readAnnotations(s *signed, item *attached.Item) (err error) {
 		if err != nil {
 			return fmt.Errorf("its timestamp: %w", err)
 		}
-		s.timestamps = [][]byte{timestamp}
-		if err := checkTimestamps(s.timestamps); err != nil {
+		if err := checkTimestamps([][]byte{timestamp}, j.stampCost); err != nil {
 			return fmt.Errorf("its timestamp: %w", err)
 		}
+		s.timestamps = [][]byte{timestamp}
 	}
 	return nil
 }
@@ -144,15 +158,14 @@ func (j *Judge) readBundle(raw []byte) (*signed, error) {
 	if err := protojson.Unmarshal(raw, &pb); err != nil {
 		return nil, fmt.Errorf("it is no bundle: %w", err)
 	}
+	var entries []*protorekor.TransparencyLogEntry
 	if m := pb.GetVerificationMaterial(); m != nil {
-		if !j.asksLogs() {
-			m.TlogEntries = nil
+		if j.asksLogs() {
+			entries = m.TlogEntries
 		}
+		m.TlogEntries = nil // which NewBundle would parse
 		if !j.asksTime() {
 			m.TimestampVerificationData = nil
-		}
-		if err := checkEntries(m.TlogEntries); err != nil {
-			return nil, fmt.Errorf("its log entry: %w", err)
 		}
 	}
 	b, err := bundle.NewBundle(&pb, j.bundleOptions(&pb)...)
@@ -179,16 +192,39 @@ func (j *Judge) readBundle(raw []byte) (*signed, error) {
 			return nil, fmt.Errorf("its certificate: %w", err)
 		}
 	}
-	if s.entries, err = b.TlogEntries(); err != nil {
-		return nil, fmt.Errorf("its log entry: %w", err)
+	s.evidence = func(most int) error { return j.bundledEvidence(s, b, entries, most) }
+	return s, nil
+}
+
+// bundledEvidence reads the entries and timestamps of the bundle b, which is without its entries.
+func (j *Judge) bundledEvidence(s *signed, b *bundle.Bundle, entries []*protorekor.TransparencyLogEntry, most int) error {
+	if err := checkEntries(entries, most); err != nil {
+		return fmt.Errorf("its log entry: %w", err)
 	}
-	if s.timestamps, err = b.Timestamps(); err == nil {
-		err = checkTimestamps(s.timestamps)
+	var promised, proved bool
+	for _, tle := range entries {
+		entry, err := tlog.ParseTransparencyLogEntry(tle)
+		if err != nil {
+			return fmt.Errorf("its log entry: %w", err)
+		}
+		promised, proved = promised || entry.HasInclusionPromise(), proved || entry.HasInclusionProof()
+		s.entries = append(s.entries, entry)
+	}
+	switch since02 := b.MinVersion("v0.2"); { // NewBundle's rule
+	case len(entries) > 0 && !since02 && !promised:
+		return errors.New("its log entry: inclusion promises missing in bundle (required for bundle v0.1)")
+	case len(entries) > 0 && since02 && !proved:
+		return errors.New("its log entry: inclusion proof missing in bundle (required for bundle v0.2)")
+	}
+	timestamps, err := b.Timestamps()
+	if err == nil {
+		err = checkTimestamps(timestamps, j.stampCost)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("its timestamp: %w", err)
+		return fmt.Errorf("its timestamp: %w", err)
 	}
-	return s, nil
+	s.timestamps = timestamps
+	return nil
 }
 
 // bundleOptions lets a bundle bring a chain where the trust does: of its own, sigstore-go ignores it in bundles before
