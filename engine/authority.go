@@ -101,8 +101,9 @@ type Attestation struct {
 // Expression is a condition on an attestation's statement. It is called concurrently and bounds its own cost.
 type Expression interface {
 	// Holds evaluates the condition. An error says that it could not be evaluated, because the predicate has not the
-	// form that the condition expects, or because it would cost too much; the attestation is then refused.
-	Holds(s *Statement) (bool, error)
+	// form that the condition expects, or because it would cost more than limit; the attestation is then refused. cost
+	// is what it has cost, in the same units, of which one takes up to half a microsecond of CPU.
+	Holds(s *Statement, limit uint64) (holds bool, cost uint64, err error)
 
 	// String returns the condition as it was written.
 	String() string

@@ -68,6 +68,25 @@ func TestEvaluations(t *testing.T) {
 	}
 	f("others'", append(others, attested("good", none)), []string{"good"}, "")
 
+	spend := func(costs ...uint64) {
+		a.Attestations[0].Expression = costly(func(s *Statement, limit uint64) (bool, uint64, error) {
+			i := len(looked)
+			if looked = append(looked, string(s.Predicate)); costs[i] > limit {
+				return false, limit + 1, errors.New("too costly")
+			}
+			return string(s.Predicate) == "good", costs[i], nil
+		})
+	}
+	spend(MaxCost/2, MaxCost/4, MaxCost/4)
+	f("what costs much together", many(4, none), first[:3], "the condition, and 1 more are not looked at")
+	spend(MaxCost/2, MaxCost/2+1)
+	f("what costs too much after another", many(4, none), first[:2], "the condition, and 3 more are not looked at")
+	spend(MaxCost + 1)
+	f("what costs too much alone", many(4, none), first[:1], "judged by the condition: too costly, and 3 more are not looked at")
+	spend(MaxCost/2, MaxCost/2)
+	f("a good one that costs all that is left", append(many(1, none), attested("good", none)), []string{"0", "good"}, "")
+	looked = nil
+
 	bad := errors.New("broken")
 	a.Attestations[0].Expression = condition(func(*Statement) (bool, error) { return false, bad })
 	f("what can't be evaluated", many(9, none), nil, ", but its predicate can't be judged by the condition: broken, and 1 more are not looked at")
@@ -83,3 +102,9 @@ func TestEvaluations(t *testing.T) {
 		t.Errorf("parties %v, %d evaluations", got, len(looked))
 	}
 }
+
+// costly is an expression that tells its costs.
+type costly func(s *Statement, limit uint64) (bool, uint64, error)
+
+func (c costly) Holds(s *Statement, limit uint64) (bool, uint64, error) { return c(s, limit) }
+func (costly) String() string                                           { return "costly" }

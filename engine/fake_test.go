@@ -169,8 +169,11 @@ func authorities(threshold int, all ...*Authority) func(*Policy) {
 // condition is an Expression that a test writes down.
 type condition func(*Statement) (bool, error)
 
-func (c condition) Holds(s *Statement) (bool, error) { return c(s) }
-func (c condition) String() string                   { return "predicate.builder ==\n\t'ours'" }
+func (c condition) Holds(s *Statement, _ uint64) (bool, uint64, error) {
+	holds, err := c(s)
+	return holds, 1, err
+}
+func (c condition) String() string { return "predicate.builder ==\n\t'ours'" }
 
 // built holds for predicates of our builder, and can't be evaluated for what is not JSON.
 var built = condition(func(s *Statement) (bool, error) {

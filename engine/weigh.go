@@ -26,13 +26,18 @@ type Refusal struct {
 // take tens of milliseconds, and whoever signs may sign as often as they like.
 const MaxEvaluations = 8
 
+// MaxCost is what these evaluations may cost together. A condition that looks at each of 10,000 packages takes about a
+// quarter of it, one on a provenance next to nothing.
+const MaxCost = 1_000_000
+
 // Weigh tells whether have, which are valid by a.Trust, are what a asks for beside it: nil if they are. ref is the
 // image's, and now the time by which ages are told.
 //
 // One signature must be all that a asks for, and so must one attestation for each of a.Attestations. If none is, the
 // Refusal is that of the one which comes closest. More signatures never turn a nil into a Refusal, and their order
 // doesn't matter to it, with one exception: of attestations that lack nothing but that their predicates fulfil an
-// expression, no more than [MaxEvaluations] different ones are looked at for each expression. These are the newest, as
+// expression, no more than [MaxEvaluations] different ones are looked at for each expression, and only as far as
+// [MaxCost] goes. These are the newest, as
 // far as there is a time that can be trusted, and then those that come first in have. So only whoever can sign for a can
 // hide an attestation behind others, and not behind older ones that have a time.
 func (a *Authority) Weigh(ref Reference, have []Signature, now time.Time) *Refusal {
@@ -104,6 +109,7 @@ func (a *Authority) parties(ref Reference, have []Signature, now time.Time) []Si
 type evaluations struct {
 	want    *Attestation // nil for a signature
 	done    []evaluation // at most MaxEvaluations
+	spent   uint64       // of MaxCost
 	skipped int          // predicates that were not looked at
 }
 
@@ -132,11 +138,16 @@ func (e *evaluations) holds(s *Statement) (bool, error) {
 			return d.holds, d.err
 		}
 	}
-	if len(e.done) == MaxEvaluations {
+	if len(e.done) == MaxEvaluations || e.spent >= MaxCost {
 		e.skipped++
 		return false, nil
 	}
-	holds, err := e.want.Expression.Holds(s)
+	holds, cost, err := e.want.Expression.Holds(s, MaxCost-e.spent)
+	e.spent += min(cost, MaxCost-e.spent)
+	if err != nil && e.spent == MaxCost && len(e.done) > 0 { // alone, it might not have cost too much
+		e.skipped++
+		return false, nil
+	}
 	e.done = append(e.done, evaluation{s.Predicate, holds, err})
 	return holds, err
 }

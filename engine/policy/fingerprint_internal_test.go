@@ -34,8 +34,8 @@ func everything(t *testing.T) *engine.Policy {
 
 type said string
 
-func (said) Holds(*engine.Statement) (bool, error) { return true, nil }
-func (s said) String() string                      { return string(s) }
+func (said) Holds(*engine.Statement, uint64) (bool, uint64, error) { return true, 0, nil }
+func (s said) String() string                                      { return string(s) }
 
 // TestFingerprintCoversTheEngine changes each field of a compiled policy, and wants another fingerprint each time.
 func TestFingerprintCoversTheEngine(t *testing.T) {

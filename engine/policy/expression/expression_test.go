@@ -85,7 +85,7 @@ func TestHolds(t *testing.T) {
 			}
 			continue
 		}
-		if got, err := e.Holds(statement(example)); err != nil || got != want {
+		if got, err := evaluate(e, statement(example)); err != nil || got != want {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}
 		if e.String() != text {
@@ -143,7 +143,7 @@ func TestCompileErrors(t *testing.T) {
 		if want == "" {
 			if err != nil {
 				t.Errorf("%s: %v", text, err)
-			} else if _, err := e.Holds(statement("{}")); err == nil {
+			} else if _, err := evaluate(e, statement("{}")); err == nil {
 				t.Errorf("%s: evaluated", text)
 			}
 			continue
@@ -164,7 +164,7 @@ func TestHoldsErrors(t *testing.T) {
 	t.Parallel()
 	f := func(text, predicate, want string) {
 		t.Helper()
-		holds, err := compile(t, text).Holds(statement(predicate))
+		holds, err := evaluate(compile(t, text), statement(predicate))
 		if holds || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, %v", text, holds, err)
 		}
@@ -184,7 +184,7 @@ func TestHoldsErrors(t *testing.T) {
 	for _, bad := range []string{"{", "{}{}", "{} x", `{"a":1,"a":1}`, `{"a":{"b":[{"c":1,"c":2}]}}`, "[1,]", `{"a"}`, "nul", "\xff", "1e400", "[-1e999]", "]", `"`, "[1 2]"} {
 		f("predicateType != ''", bad, "the predicate: ")
 	}
-	if holds, err := compile(t, "predicateType != ''").Holds(&engine.Statement{PredicateType: "x"}); !holds || err != nil {
+	if holds, err := evaluate(compile(t, "predicateType != ''"), &engine.Statement{PredicateType: "x"}); !holds || err != nil {
 		t.Errorf("no predicate: %v, %v", holds, err)
 	}
 }
@@ -202,13 +202,13 @@ func TestNoSuchKey(t *testing.T) {
 		"predicate.text > 1":                           "",
 		"timestamp(predicate.text).getHours() == 1":    "",
 	} {
-		_, err := compile(t, text).Holds(statement(example))
+		_, err := evaluate(compile(t, text), statement(example))
 		var missing *expression.NoSuchKey
 		if found := errors.As(err, &missing); found != (want != "") || found && missing.Key != want {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	_, err := compile(t, "predicate[predicate.a] == 1").Holds(statement(`{"a": "` + strings.Repeat("x", 10_000) + `"}`))
+	_, err := evaluate(compile(t, "predicate[predicate.a] == 1"), statement(`{"a": "`+strings.Repeat("x", 10_000)+`"}`))
 	if err == nil || len(err.Error()) > 600 {
 		t.Errorf("a long key: %v", err)
 	}
@@ -223,7 +223,7 @@ func TestConcurrent(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 50 {
-				if holds, err := e.Holds(s); !holds || err != nil {
+				if holds, err := evaluate(e, s); !holds || err != nil {
 					t.Errorf("%v, %v", holds, err)
 					return
 				}
@@ -231,4 +231,31 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func evaluate(e *expression.Expression, s *engine.Statement) (bool, error) {
+	holds, _, err := e.Holds(s, expression.CostLimit)
+	return holds, err
+}
+
+// TestLimit evaluates within a limit that is lower than usual.
+func TestLimit(t *testing.T) {
+	t.Parallel()
+	e, s := compile(t, "predicate.all(x, x == 1)"), statement("["+repeat("1", 100)+"]")
+	holds, cost, err := e.Holds(s, expression.CostLimit)
+	if !holds || err != nil || cost < 300 || cost > 1000 {
+		t.Fatalf("%v, %d, %v", holds, cost, err)
+	}
+	if holds, again, err := e.Holds(s, cost); !holds || again != cost || err != nil {
+		t.Errorf("%v, %d, %v", holds, again, err)
+	}
+	if holds, again, err := e.Holds(s, cost-1); holds || again < cost || err == nil || !strings.Contains(err.Error(), "costs more than") {
+		t.Errorf("%v, %d, %v", holds, again, err)
+	}
+	if _, again, err := e.Holds(statement("["+repeat("1", 190_000)+",2]"), 1<<40); err != nil || again < 500_000 {
+		t.Errorf("%d, %v", again, err)
+	}
+	if _, _, err := compile(t, "predicate.all(x, predicate.all(y, x == y))").Holds(statement("["+repeat("1", 9_000)+"]"), 1<<40); err == nil {
+		t.Error("it may cost more than CostLimit")
+	}
 }

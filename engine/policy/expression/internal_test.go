@@ -90,7 +90,7 @@ func TestCosts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := &run{}
+		r := &run{limit: CostLimit}
 		_, _, err = e.program.Eval(map[string]any{predicateName: v, predicateTypeName: "", runName: r})
 		if err != nil && r.spent <= CostLimit {
 			t.Errorf("%s: %v", expression, err)

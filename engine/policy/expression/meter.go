@@ -12,6 +12,8 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
 	"cel.dev/cel-go/interpreter"
+
+	"sluice/engine"
 )
 
 // CostLimit is what one evaluation may cost: one for each name that is looked up and each call, and more for a call that
@@ -21,7 +23,7 @@ import (
 // CEL has costs of its own, which are not used: they are counted when a call has returned, go by the outermost lists
 // and maps alone, which anybody can undercut who writes a predicate, and to count them takes a time quadratic in the
 // rounds of a loop (cel-go v0.32.0: minutes for 2 million units).
-const CostLimit = 1_000_000
+const CostLimit = engine.MaxCost
 
 const (
 	textUnit = 10 // bytes of text that are read or made for one unit
@@ -29,7 +31,7 @@ const (
 )
 
 // run is one evaluation.
-type run struct{ spent uint64 }
+type run struct{ spent, limit uint64 }
 
 // runName is what evaluations find their run by. No expression can have such a name in it.
 const runName = "@run"
@@ -41,7 +43,7 @@ func runOf(frame *interpreter.ExecutionFrame) *run {
 
 // spend ends the evaluation if it has become too expensive.
 func (r *run) spend(cost uint64) {
-	if r.spent = plus(r.spent, cost); r.spent > CostLimit {
+	if r.spent = plus(r.spent, cost); r.spent > r.limit {
 		panic(interpreter.EvalCancelledError{Cause: interpreter.CostLimitExceeded, Message: "too expensive"})
 	}
 }
