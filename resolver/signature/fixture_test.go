@@ -40,7 +40,7 @@ const (
 	maxLayers        = 1000
 	maxItems         = 64
 	maxPayload       = 1 << 20
-	maxContent       = 8 << 20
+	maxContent       = 6 << 20
 	maxSignatureText = 4 << 10
 	maxFetches       = 8
 )

@@ -183,8 +183,22 @@ func TestContentIsBounded(t *testing.T) {
 	if got := r.bytes.Load(); got > maxContent+1<<20 || found.Size > maxContent+1<<20 {
 		t.Errorf("%d MiB were fetched, %d held", got>>20, found.Size>>20)
 	}
-	if n := r.blobTrips.Load(); n != 2 || failed != 7 { // 8 MiB less a few bytes
+	if n := r.blobTrips.Load(); n != 2 || failed != 7 { // 6 MiB have no room for two of 4
 		t.Errorf("%d blobs were fetched, %d failed", n, failed)
+	}
+}
+
+// TestMuchContent: one as large as it may be has room, with 2 MiB beside it and no more.
+func TestMuchContent(t *testing.T) {
+	t.Parallel()
+	for size, fits := range map[int]bool{2 << 20: true, 2<<20 + 1: false} {
+		r := newRegistry()
+		r.tags["sha256-"+image.Digest.Hex()+".att"] = manifestOf(
+			layerOf(envelopeType, r.blob(make([]byte, maxStatement))), layerOf(envelopeType, r.blob(make([]byte, size))))
+		found := r.find(t, AttestationTag)
+		if len(found.Items) != 2 || found.Items[1].Failure != nil || (found.Items[0].Failure == nil) != fits {
+			t.Errorf("beside %d bytes: %d items, %v, %v", size, len(found.Items), found.Items[0].Failure, found.Items[1].Failure)
+		}
 	}
 }
 

@@ -23,8 +23,9 @@ const (
 	// maxStatement bounds one DSSE envelope or bundle, in bytes: attestations carry whole bills of materials.
 	maxStatement = 4 << 20
 
-	// maxContent bounds all content of one place together, in bytes.
-	maxContent = 8 << 20
+	// maxContent bounds all content of one place together, in bytes. Two places are held at once, and what is read out of
+	// them takes as much again: more would not fit into the 64 MiB that a review may take.
+	maxContent = 6 << 20
 
 	// maxFetches is how many things of one place are fetched side by side.
 	maxFetches = 8
