@@ -144,6 +144,19 @@ func TestEvidenceComesLast(t *testing.T) {
 	}
 }
 
+// TestEvidenceOfVersions has bundles lack what those of their version have.
+func TestEvidenceOfVersions(t *testing.T) {
+	t.Parallel()
+	ours := must(NewSigstore())
+	signer := must(ours.Keyless(Identity{Issuer: tokenBy, Subject: holder}))
+	j := judge(t, engine.Trust{Roots: roots(ours.TrustedRoot()), Logs: 1, SCTs: 1})
+	for version, lacks := range map[string]string{"0.1": "inclusionPromise", "0.2": "inclusionProof", "0.3": "inclusionProof"} {
+		bundle := must(ours.Bundle(version, signer, about(), Evidence{Log: Rekor})).Content
+		_, err := j.Judge(edited(t, bundle, func(_, _, e map[string]any) { delete(e, lacks) }), digest)
+		refused(t, err, engine.ReasonSignatureInvalid, "missing in bundle (required for bundle v0.")
+	}
+}
+
 // TestCost has signatures with keys of larger curves wait for the others.
 func TestCost(t *testing.T) {
 	t.Parallel()
