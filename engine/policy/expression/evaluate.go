@@ -23,8 +23,9 @@ func (e *NoSuchKey) Error() string {
 
 // Holds evaluates the condition over a statement. An error says that it could not be, because the predicate has not the form
 // that the condition expects, is larger than [MaxBytes], [MaxValues] or [MaxNesting] allow, or because the evaluation
-// costs more than limit, which is [CostLimit] at most; it is a [*NoSuchKey] if a field is missing. The text of the error is for the log. It is safe for concurrent use, and takes well below a
-// second of CPU and 64 MiB, whatever the predicate is.
+// costs more than limit, which is [CostLimit] at most; it is a [*NoSuchKey] if a field is missing. The text
+// of the error is for the log. It is safe for concurrent use, and takes well below a second of CPU and 64 MiB, whatever
+// the predicate is.
 func (e *Expression) Holds(s *engine.Statement, limit uint64) (holds bool, cost uint64, err error) {
 	r := &run{limit: min(limit, CostLimit)}
 	defer func() {
