@@ -37,9 +37,8 @@ const MaxCost = 1_000_000
 // Refusal is that of the one which comes closest. More signatures never turn a nil into a Refusal, and their order
 // doesn't matter to it, with one exception: of attestations that lack nothing but that their predicates fulfil an
 // expression, no more than [MaxEvaluations] different ones are looked at for each expression, and only as far as
-// [MaxCost] goes. These are the newest, as
-// far as there is a time that can be trusted, and then those that come first in have. So only whoever can sign for a can
-// hide an attestation behind others, and not behind older ones that have a time.
+// [MaxCost] goes. These are the newest, as far as there is a time that can be trusted, and then those that come first
+// in have. Only whoever can sign for a can so hide an attestation behind others, which are newer or have no time either.
 func (a *Authority) Weigh(ref Reference, have []Signature, now time.Time) *Refusal {
 	_, refusal := a.weigh(ref, have, now)
 	return refusal

@@ -122,7 +122,7 @@ func TestMemory(t *testing.T) {
 		if !holds || err != nil {
 			t.Errorf("%s: %v, %v", name, holds, err)
 		}
-		if made := after.TotalAlloc - before.TotalAlloc; made > 32<<20 {
+		if made := after.TotalAlloc - before.TotalAlloc; made > 44<<20 {
 			t.Errorf("%s: allocated %d MiB", name, made>>20)
 		}
 	}
