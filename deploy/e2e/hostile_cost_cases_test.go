@@ -54,8 +54,8 @@ func classicCases() []hostile {
 		{"1000 signatures by another key", byKeyOf, layers(1000, payload(small)), "registry_malformed"},
 		{"1001 signatures by another key", byKeyOf, layers(1001, payload(small)), "registry_malformed"},
 		{"1000 signatures in 4 MiB of manifest", byKeyOf, layers(1000, crowded), "registry_malformed"},
-		{"64 payloads of 127 KiB", byKeyOf, layers(lookedAt, payload(mostOfAPlace/lookedAt-small)), "signature_invalid"},
-		{"8 payloads of 1023 KiB", byKeyOf, layers(8, payload(mostPayload-small)), "signature_invalid"},
+		{"64 payloads of 95 KiB", byKeyOf, layers(lookedAt, payload(mostOfAPlace/lookedAt-small)), "signature_invalid"},
+		{"6 payloads of 1023 KiB", byKeyOf, layers(6, payload(mostPayload-small)), "signature_invalid"},
 		{"64 payloads of a MiB", byKeyOf, layers(lookedAt, payload(mostPayload-lookedAt)), "registry_malformed"},
 	}
 }

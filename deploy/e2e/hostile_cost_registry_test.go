@@ -25,7 +25,7 @@ const (
 	mostReferrer  = 512 << 10 // of one that is a referrer
 	mostPayload   = 1 << 20
 	mostStatement = 4 << 20
-	mostOfAPlace  = 8 << 20 // of all content that is read
+	mostOfAPlace  = 6 << 20 // of all content that is read
 )
 
 // object is one of JSON. Bytes in it become base64, as those of protocol buffers do.
@@ -75,7 +75,6 @@ type shelf struct {
 	manifests map[string]stored // by tag and by digest
 	blobs     map[string]stored // by digest
 	referrers []object          // descriptors; the referrers API is there if it is not nil
-	bytewise  bool              // all is sent in chunks of one byte
 
 	// instead answers requests itself, those for which it returns true.
 	instead func(w http.ResponseWriter, r *http.Request) bool
@@ -146,29 +145,8 @@ func (s *shelf) serve(w http.ResponseWriter, r *http.Request, kind, name string)
 	}
 	content := it.bytes()
 	w.Header().Set("Content-Type", it.mediaType)
-	if s.bytewise {
-		sendBytewise(w, content)
-		return
-	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(content)))
 	_, _ = w.Write(content)
-}
-
-// sendBytewise sends content in chunks of one byte, some six times as many bytes as it has.
-func sendBytewise(w http.ResponseWriter, content []byte) {
-	c, out, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return
-	}
-	defer c.Close()
-	fmt.Fprintf(out, "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n", w.Header().Get("Content-Type"))
-	for _, b := range content {
-		if _, err := out.Write([]byte{'1', '\r', '\n', b, '\r', '\n'}); err != nil {
-			return
-		}
-	}
-	_, _ = out.WriteString("0\r\n\r\n")
-	_ = out.Flush()
 }
 
 // manifest puts a manifest under a tag, if that is not empty, and under its digest.

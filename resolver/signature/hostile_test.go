@@ -1,13 +1,16 @@
 package signature
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"sluice/engine"
+	"sluice/resolver"
 )
 
 // What anyone who may push can write around a signature. Each case is given the layer of a valid one.
@@ -237,13 +240,30 @@ func TestPayloadsTogetherAreBounded(t *testing.T) {
 	wantReason(t, failure, engine.ReasonPassed)
 }
 
+// changing is a registry that becomes another, while what nobody waits for any more may still be asking the one before.
+type changing struct{ now atomic.Pointer[registry] }
+
+func (c *changing) Manifest(ctx context.Context, ref engine.Reference) (resolver.Manifest, error) {
+	return c.now.Load().Manifest(ctx, ref)
+}
+
+func (c *changing) Blob(ctx context.Context, ref engine.Reference, d engine.Digest, limit int64) ([]byte, error) {
+	return c.now.Load().Blob(ctx, ref, d, limit)
+}
+
+func (c *changing) Referrers(ctx context.Context, ref engine.Reference) (resolver.Referrers, error) {
+	return c.now.Load().Referrers(ctx, ref)
+}
+
 // TestMutants changes bytes of the payload, the signature and the manifest. A signature is over every byte of the
 // payload, so what verifies must still say what was signed.
 func TestMutants(t *testing.T) {
 	t.Parallel()
 	const mutants = 120 // of each kind of key
 	rnd := rand.New(rand.NewPCG(1, 2))
-	v := newVerifier(t, newRegistry())
+	fetch := new(changing)
+	fetch.now.Store(newRegistry())
+	v := newVerifier(t, fetch)
 	for _, kind := range []string{"P-256", "P-384", "RSA-2048", "Ed25519"} {
 		k := newKey(t, kind)
 		p := claimFor(t, image.Digest, map[string]any{"env": "prod"})
@@ -264,7 +284,7 @@ func TestMutants(t *testing.T) {
 			default:
 				r.put(mutate(rnd, m), p)
 			}
-			v.fetch = r
+			fetch.now.Store(r)
 			v.facts.Invalidate()
 			v.downloads.Invalidate()
 			e, failure := verify(t, v, k)

@@ -156,5 +156,5 @@ func TestUsage(t *testing.T) {
 	call(t, 1, "no such file", byKey("testdata/key_bundle.json", "testdata/key.pem", "testdata/none", "main.go")...)
 	call(t, 1, "no such file", byKey("testdata/key_bundle.json", "testdata/key.pem", "testdata/key_root.json", "testdata/none")...)
 	call(t, 1, "not one key", byKey("testdata/key_bundle.json", publicRoot, "testdata/key_root.json", "main.go")...)
-	call(t, 1, "trustroot", byKey("testdata/key_bundle.json", "testdata/key.pem", "testdata/key.pem", "main.go")...)
+	call(t, 1, "not a trusted root", byKey("testdata/key_bundle.json", "testdata/key.pem", "testdata/key.pem", "main.go")...)
 }
