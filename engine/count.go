@@ -126,7 +126,7 @@ func sameSigner(p *Policy, a *Authority) *finding {
 	return &finding{
 		authority: a, reason: ReasonIdentityMismatch,
 		is:     "is signed for " + quote(a.Name) + " by nobody else than for the others",
-		policy: ", and policy " + quote(p.Name) + " requires different signers", alone: "",
+		policy: ", and policy " + quote(p.Name) + " requires different signers",
 		remedy: "have it signed by another signer", detail: "authority " + quote(a.Name) + ": no signer of its own",
 	}
 }
