@@ -96,6 +96,40 @@ var rooms = map[string]room{
 	"server/wire":      {never: []string{"k8s.io", "github.com/valyala/fasthttp", "encoding/json", "fmt"}, reason: "codecs are small structs without reflection"},
 	"server/telemetry": {never: []string{"sluice/engine"}, reason: "it takes functions, so that SDKs stay out of the decision"},
 	"server/admin":     {never: []string{"sluice/engine", "github.com/valyala/fasthttp"}, reason: "the admin plane shows what it is given"},
+	"bench/schedule": {
+		never:  []string{"net", "sluice/engine"},
+		reason: "moments in time, and nothing that could be sent at them",
+	},
+	"bench": {
+		may:    []string{"bench/schedule"},
+		never:  []string{"sluice/engine", "sluice/server", "sluice/resolver", "github.com/valyala/fasthttp"},
+		reason: "a load generator that shared code with what it measures would share its mistakes",
+	},
+	"bench/workload": {
+		may:    []string{"bench"},
+		never:  []string{"net", "sluice/engine", "sluice/server"},
+		reason: "reviews are made without asking anyone",
+	},
+	"bench/client": {
+		may:    []string{"bench"},
+		never:  []string{"sluice/engine", "sluice/server", "github.com/valyala/fasthttp"},
+		reason: "it speaks as the apiserver does, whatever the server is",
+	},
+	"bench/report": {
+		may:    []string{"bench", "bench/schedule"},
+		never:  []string{"sluice/engine", "sluice/server"},
+		reason: "a report shows what was measured, wherever that was",
+	},
+	"bench/scenario": {
+		may:    []string{"bench", "bench/schedule", "bench/workload", "bench/client", "resolver/registrytest", "deploy/pki"},
+		never:  []string{"sluice/server", "github.com/valyala/fasthttp"},
+		reason: "the service that is measured is a process of its own",
+	},
+	"cmd/sluice-bench": {
+		may:    []string{"bench", "bench/..."},
+		never:  []string{"sluice/server", "github.com/valyala/fasthttp"},
+		reason: "a binary of its own, so that production images carry no load generator",
+	},
 	"deploy":           {may: []string{"deploy/pki"}, never: []string{"sluice/engine", "sluice/server"}, reason: "what is rendered does not depend on what serves"},
 	"deploy/pki":       {reason: "certificates alone"},
 	"cmd/sluice":       {may: []string{"..."}, reason: "wiring"},
