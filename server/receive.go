@@ -20,7 +20,6 @@ const maxEmptyReads = 100
 // answer with, and whether the body was read to its end, so that the connection can carry another request.
 func (s *Server) receive(x *exchange, body io.Reader, size int64) (status int, ended bool) {
 	d := &s.door
-	x.stripe.begun.Add(1)
 	defer d.finish(x, &status)
 	limit := s.config.MaxBody
 	switch {

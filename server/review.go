@@ -127,24 +127,59 @@ func (d *door) release(x *exchange) {
 	d.pool.Put(x)
 }
 
-// decide turns x.body into x.reply and returns the status to answer with. The body has been read just now: the
-// review's clock starts here. It allocates nothing if the answer is remembered.
+// decide turns x.body into x.reply and returns the status to answer with. It allocates nothing if the answer is
+// remembered. A panic goes through: finish is the caller's.
 func (d *door) decide(x *exchange) (status int) {
+	status, ok := d.first(x)
+	if !ok {
+		status = d.second(x)
+	}
+	return status
+}
+
+// hit is decide as far as nobody is waited for, for callers whose goroutine has others to answer. If it is not ok, all
+// the rest is left to do: rest must be called, once, on any goroutine, and until then x is not to be touched.
+func (d *door) hit(x *exchange) (status int, ok bool) {
+	ok = true // of a panic, too, an answer is made
+	defer d.finish(x, &status)
+	return d.first(x)
+}
+
+// rest goes on with a review where hit was not ok. It waits for as long as the review may take.
+func (d *door) rest(x *exchange) (status int) {
+	defer d.finish(x, &status)
+	return d.second(x)
+}
+
+// first answers x if it can be done without waiting: what is remembered, and what is no review. The body has been read
+// just now: the review's clock starts here.
+func (d *door) first(x *exchange) (status int, ok bool) {
 	x.begin = time.Since(d.epoch)
 	if err := x.review.Decode(x.body); err != nil {
-		return d.unusable(x, unusableJSON, "the request is no ImageReview: "+err.Error())
+		return d.unusable(x, unusableJSON, "the request is no ImageReview: "+err.Error()), true
 	}
 	if x.review.Kind != reviewKind || x.review.APIVersion != reviewVersion {
 		return d.unusable(x, unusableKind, "the request is no "+reviewKind+" of "+reviewVersion+": it is a "+
-			strconv.QuoteToASCII(clip(x.review.Kind, maxEcho))+" of "+strconv.QuoteToASCII(clip(x.review.APIVersion, maxEcho)))
+			strconv.QuoteToASCII(clip(x.review.Kind, maxEcho))+" of "+strconv.QuoteToASCII(clip(x.review.APIVersion, maxEcho))), true
 	}
 	if len(x.review.Images) == 0 {
-		return d.unusable(x, unusableEmpty, "the review names no container; a pod has at least one")
+		return d.unusable(x, unusableEmpty, "the review names no container; a pod has at least one"), true
 	}
 	x.request.Namespace, x.request.Images = x.review.Namespace, x.review.Images
 	if !d.decider.Hit(&x.request, &x.result) {
-		d.miss(x)
+		return 0, false
 	}
+	return d.answer(x), true
+}
+
+// second has the review decided, however long that takes within its budget.
+func (d *door) second(x *exchange) (status int) {
+	d.miss(x)
+	return d.answer(x)
+}
+
+// answer writes the reply, and all that is to be noted of it.
+func (d *door) answer(x *exchange) (status int) {
 	status = d.write(x)
 	d.done(x)
 	return status
@@ -152,6 +187,8 @@ func (d *door) decide(x *exchange) (status int) {
 
 // miss has the review decided within its budget: the smaller of the caller's and ours.
 func (d *door) miss(x *exchange) {
+	x.stripe.begun.Add(1)
+	defer x.stripe.ended.Add(1)
 	ctx := x.ctx
 	if ctx == nil {
 		ctx = d.base
@@ -240,7 +277,6 @@ func (d *door) noRoom(x *exchange) int {
 // finish is deferred around everything that is done for an exchange. It makes a denial of a panic: whatever went
 // wrong, no pod gets in by it.
 func (d *door) finish(x *exchange, status *int) {
-	defer x.stripe.ended.Add(1)
 	v := recover()
 	if v == nil {
 		return

@@ -244,3 +244,63 @@ func TestExchangeIsUsedAgain(t *testing.T) {
 		}
 	}
 }
+
+// TestHitThenRest answers in two halves, as callers do whose goroutine has others to answer: the first never asks to be
+// waited for, and a fault in either is a denial.
+func TestHitThenRest(t *testing.T) {
+	t.Parallel()
+	fault := func(req *engine.Request, where string) {
+		if req.Namespace == where {
+			panic("a fault")
+		}
+	}
+	f := prepare(t, &stub{
+		hit: func(req *engine.Request, res *engine.Result) bool {
+			fault(req, "faulty hit")
+			res.Outcome, res.Reason, res.Hit = engine.Allow, engine.ReasonPassed, true
+			return req.Namespace == "hit"
+		},
+		decide: func(_ context.Context, req *engine.Request, res *engine.Result) {
+			fault(req, "faulty rest")
+			res.Outcome, res.Reason = engine.Allow, engine.ReasonPassed
+		},
+	})
+	for _, test := range []struct {
+		namespace string
+		ok        bool
+		want      string
+	}{
+		{"hit", true, `"allowed":true`},
+		{"miss", false, `"allowed":true`},
+		{"faulty hit", true, denial("the review could not be decided")},
+		{"faulty rest", false, denial("the review could not be decided")},
+		{"", true, denial("the request is no ImageReview")},
+	} {
+		x := f.door.acquire()
+		x.body = []byte(strings.Replace(reviewOf("a"), "default", test.namespace, 1))
+		if test.namespace == "" {
+			x.body = []byte("nonsense")
+		}
+		status, ok := f.door.hit(x)
+		if ok != test.ok {
+			t.Errorf("%q: answered at once: %v", test.namespace, ok)
+		}
+		if !ok {
+			done := make(chan int)
+			go func() { done <- f.door.rest(x) }()
+			status = <-done
+		}
+		if status != 200 || !strings.Contains(string(x.reply), test.want) {
+			t.Errorf("%q: %d %s", test.namespace, status, x.reply)
+		}
+		f.door.release(x)
+	}
+	st := f.Stats()
+	var all uint64
+	for _, r := range st.Reviews {
+		all += r.Count
+	}
+	if all != 5 || st.Panics != 2 || st.InFlight != 0 {
+		t.Errorf("%d reviews, %d panics, %d in flight", all, st.Panics, st.InFlight)
+	}
+}

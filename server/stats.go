@@ -25,7 +25,7 @@ const (
 // stripe is one copy of the counters of reviews.
 type stripe struct {
 	_        [64]byte
-	begun    atomic.Uint64
+	begun    atomic.Uint64 // of the reviews that were not answered from the cache
 	ended    atomic.Uint64
 	reviews  [outcomes][2]atomic.Uint64 // by outcome, and by whether it was a hit (1) or not (0)
 	reasons  [reasons]atomic.Uint64
@@ -81,7 +81,7 @@ type Stats struct {
 	Unusable map[string]uint64 // requests that were no review, by what was wrong; they are denied reviews too
 	Refused  map[string]uint64 // requests that were no review's business: other paths and methods, no valid token
 	Panics   uint64            // recovered; each answered with a denial
-	InFlight int64             // reviews that are being decided
+	InFlight int64             // reviews that are being decided; one that is answered from the cache is over at once
 
 	Hits, Misses Histogram // from when a request has been read until its reply is written down
 
