@@ -50,11 +50,14 @@ type Client interface {
 	// Do sends a review and returns what was answered. An error means that there was no answer; Kind names what kind of
 	// error it is, for counting.
 	Do(ctx context.Context, r *Review) (Answer, error)
-	Kind(err error) string // such as "timeout", "eof", "reset", "refused", "tls", "goaway"
+	Kind(err error) string // KindTimeout, or such as "eof", "reset", "refused", "tls", "goaway"
 	Connections() Connections
 	Close()
 	String() string // in words, for the report
 }
+
+// KindTimeout is the kind of error that is counted among the latencies: whoever waited in vain has waited.
+const KindTimeout = "timeout"
 
 // Plan is a run: what is sent, when, how, and what is looked at meanwhile.
 type Plan struct {
