@@ -60,6 +60,8 @@ type Registry struct {
 	stop    context.CancelFunc
 	conns   atomic.Int64
 	counts  [numClasses]atomic.Int64
+	now     atomic.Int64 // requests in flight
+	most    atomic.Int64 // the highest that now was since the last Reset
 	faults  [numClasses]atomic.Pointer[Fault]
 	served  chan struct{}
 
@@ -175,11 +177,16 @@ func (r *Registry) Counts() Counts {
 	}
 }
 
-// Reset sets all counters to zero.
+// InFlight tells how many requests are being answered now, and how many there were at most since the start or the last
+// Reset. A request that a fault holds back is in flight.
+func (r *Registry) InFlight() (now, most int64) { return r.now.Load(), r.most.Load() }
+
+// Reset sets all counters to zero; requests in flight go on being counted as such.
 func (r *Registry) Reset() {
 	for i := range r.counts {
 		r.counts[i].Store(0)
 	}
+	r.most.Store(r.now.Load())
 	r.conns.Store(0)
 }
 
@@ -205,6 +212,10 @@ func (r *Registry) SetFaultEverywhere(f Fault) {
 func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
 	class := classify(req.URL.Path)
 	r.counts[class].Add(1)
+	now := r.now.Add(1)
+	defer r.now.Add(-1)
+	for most := r.most.Load(); now > most && !r.most.CompareAndSwap(most, now); most = r.most.Load() {
+	}
 	var h http.Handler = http.HandlerFunc(r.answer)
 	if f := r.faults[class].Load(); f != nil {
 		h = (*f)(h)

@@ -271,3 +271,48 @@ func TestSignIsWhatCosignWrites(t *testing.T) {
 		}
 	}
 }
+
+func TestInFlight(t *testing.T) {
+	t.Parallel()
+	r := start(t, Options{})
+	const n = 3
+	gate, arrived := make(chan struct{}), make(chan struct{}, n)
+	r.SetFault(Ping, func(next http.Handler) http.Handler {
+		held := Until(gate)(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			arrived <- struct{}{}
+			held.ServeHTTP(w, req)
+		})
+	})
+	c := client(t, r)
+	done := make(chan error, n)
+	for range n {
+		go func() {
+			resp, err := c.Get(r.URL() + "/v2/")
+			if err == nil {
+				err = resp.Body.Close()
+			}
+			done <- err
+		}()
+	}
+	for range n {
+		<-arrived
+	}
+	if now, most := r.InFlight(); now != n || most != n {
+		t.Errorf("while %d requests are held back: %d in flight, %d at most", n, now, most)
+	}
+	close(gate)
+	for range n {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	r.SetFault(Ping, nil)
+	r.Reset()
+	if _, _, err := get(t, c, r.URL()+"/v2/"); err != nil {
+		t.Error(err)
+	}
+	if _, most := r.InFlight(); most < 1 || most > n { // an answer can be read before its handler has returned
+		t.Errorf("%d in flight at most after one request", most)
+	}
+}
