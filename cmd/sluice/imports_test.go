@@ -130,9 +130,9 @@ var rooms = map[string]room{
 		never:  []string{"sluice/server", "github.com/valyala/fasthttp"},
 		reason: "a binary of its own, so that production images carry no load generator",
 	},
-	"deploy":           {may: []string{"deploy/pki"}, never: []string{"sluice/engine", "sluice/server"}, reason: "what is rendered does not depend on what serves"},
-	"deploy/pki":       {reason: "certificates alone"},
-	"cmd/sluice":       {may: []string{"..."}, reason: "wiring"},
+	"deploy":     {may: []string{"deploy/pki"}, never: []string{"sluice/engine", "sluice/server"}, reason: "what is rendered does not depend on what serves"},
+	"deploy/pki": {reason: "certificates alone"},
+	"cmd/sluice": {may: []string{"..."}, reason: "wiring"},
 }
 
 // TestImports holds the code against the rooms.
