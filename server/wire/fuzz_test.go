@@ -43,8 +43,18 @@ func seeds() []string {
 	} {
 		all = append(all, image(inside), `{"x":"`+inside+`","kind":"`+inside+`"}`, `{"kind`+inside+`":"a","kind":"b"}`)
 	}
+	// What is compared as a whole, with something else before, within and behind it.
+	for _, spec := range []string{
+		``, `}`, `},"status":{"allowed":false}}`, `},"status":{"allowed":false}}` + "\n\n", `},"status":{"allowed":false} }` + "\n",
+		`},"kind":"B","spec":{"containers":[{}]},"status":{"allowed":false}}` + "\n", `},"status":{"allowed":false}}}` + "\n", `},,}`, `}}x`,
+		`"containers":[{"image":"a"},{"image":"b","image":"c"},{"image":"d" },{"image":"e","x":1},{"image":"\u0066\n"},{"image":"é"}]}}`,
+		`"containers":[{"image":"a"`, `"containers":[{"image":"a","image":null},{"image":"b"x}]}}`, `"containers":[{"image":"a"}`, `"containers":[{"image":"a"},]}}`,
+		`"containers":[{"image":"a",}]}}`, `"containers":[{"image":"` + "\xff" + `"}],"status":{"allowed":false}}` + "\n", `"status":{"allowed":false}}` + "\n",
+	} {
+		all = append(all, opening+spec, openingOld+spec, strings.Replace(opening, "{}", "{ }", 1)+spec)
+	}
 	escaped := image(`\n\u003c\ud83d\ude00`)
-	for _, whole := range []string{recorded, escaped, `{"x":[-1.5e+3,true,false,null,{}]}`} { // cut off anywhere
+	for _, whole := range []string{recorded, strings.Replace(recorded, opening, openingOld, 1), escaped, `{"x":[-1.5e+3,true,false,null,{}]}`} { // cut off anywhere
 		for i := range whole {
 			all = append(all, whole[:i])
 		}

@@ -62,7 +62,7 @@ func (r *Review) member(b []byte, i int, first bool) (key []byte, value int, mor
 		return nil, r.fail(i, "an object has something else than a quoted name"), false
 	}
 	start := i + 1
-	end, escaped := r.quoted(b, start)
+	end, escaped, _ := r.quoted(b, start)
 	if end < 0 {
 		return nil, end, false
 	}
@@ -122,7 +122,7 @@ func (r *Review) skip(b []byte, i, depth int) int {
 			first = true
 			i++
 		case '"':
-			if i, _ = r.quoted(b, i+1); i >= 0 {
+			if i, _, _ = r.quoted(b, i+1); i >= 0 {
 				i++
 			}
 		case 't':
@@ -197,36 +197,41 @@ func skipDigits(b []byte, i int) int {
 	return i
 }
 
-// quoted reads a string from behind its opening quote. It returns the offset of the closing quote, and whether there
-// are escapes, which it has checked. Bytes that are not UTF-8 pass.
-func (r *Review) quoted(b []byte, i int) (end int, escaped bool) {
+// quoted reads a string from behind its opening quote. It returns the offset of the closing quote, whether there are
+// escapes, which it has checked, and whether all of it is ASCII. Bytes that are not UTF-8 pass.
+func (r *Review) quoted(b []byte, i int) (end int, escaped, ascii bool) {
+	var seen uint64 // by or
 	for {
 		// Find the next byte that is not plain.
 		if len(b)-i >= 8 {
-			m := specials(binary.LittleEndian.Uint64(b[i:]))
+			x := binary.LittleEndian.Uint64(b[i:])
+			m := specials(x)
 			if m == 0 {
+				seen |= x
 				i += 8
 				continue
 			}
+			seen |= x & (m&-m - 1) // the bytes before it
 			i += bits.TrailingZeros64(m) / 8
 		} else {
 			for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' ' {
+				seen |= uint64(b[i])
 				i++
 			}
 			if i >= len(b) {
-				return r.fail(i, "a string is not closed"), false
+				return r.fail(i, "a string is not closed"), false, false
 			}
 		}
 		switch b[i] {
 		case '"':
-			return i, escaped
+			return i, escaped, seen&highs == 0
 		case '\\':
 			escaped = true
 			if i = r.escapes(b, i); i < 0 {
-				return i, false
+				return i, false, false
 			}
 		default:
-			return r.fail(i, "a string holds a control character that is not escaped"), false
+			return r.fail(i, "a string holds a control character that is not escaped"), false, false
 		}
 	}
 }
