@@ -14,17 +14,18 @@ import (
 // Durations are recorded from a microsecond to two minutes, which is above any timeout: three digits for a whole run, two
 // for an interval of one.
 const (
-	shortest      = int64(time.Microsecond)
-	longest       = int64(2 * time.Minute)
-	digits        = 3
-	digitsAnIntvl = 2
-	maxIntervals  = 300
-	recorders     = 4 // so that answers rarely wait for each other to be recorded
+	shortest     = int64(time.Microsecond)
+	longest      = int64(2 * time.Minute)
+	digits       = 3
+	fewDigits    = 2
+	maxIntervals = 300
+	recorders    = 4 // so that answers rarely wait for each other to be recorded
 )
 
 // recorder notes what becomes of reviews. Its methods may be called concurrently.
 type recorder struct {
 	length   time.Duration // of an interval
+	planned  int           // intervals in which reviews are meant to be sent
 	next     atomic.Uint32
 	shards   [recorders]shard
 	intended []atomic.Int64 // by interval
@@ -63,13 +64,13 @@ func newHistogram(significant int) *hdrhistogram.Histogram {
 	return hdrhistogram.New(shortest, longest, significant)
 }
 
-func newRecorder(length, every time.Duration) *recorder {
+func newRecorder(planned, length, every time.Duration) *recorder {
 	n := int(length/every) + 1
-	r := &recorder{length: every, intended: make([]atomic.Int64, n), samples: map[int]sample{}}
+	r := &recorder{length: every, planned: int((planned + every - 1) / every), intended: make([]atomic.Int64, n), samples: map[int]sample{}}
 	for i := range r.shards {
 		r.shards[i] = shard{
 			latency: newHistogram(digits), service: newHistogram(digits), lag: newHistogram(digits),
-			recent: newHistogram(digitsAnIntvl), intervals: make([]interval, n),
+			recent: newHistogram(fewDigits), intervals: make([]interval, n),
 			counts: Counts{Errors: map[string]int64{}, Statuses: map[string]int64{}},
 		}
 	}
@@ -136,7 +137,7 @@ func (r *recorder) answered(at, sent, now time.Duration, expected Expectation, a
 	_ = s.recent.RecordValue(latency)
 	in := &s.intervals[r.of(at)]
 	if in.latency == nil {
-		in.latency = newHistogram(digitsAnIntvl)
+		in.latency = newHistogram(fewDigits)
 	}
 	_ = in.latency.RecordValue(latency)
 }
@@ -151,7 +152,7 @@ func (r *recorder) sampled(at time.Duration, cpu float64, rss, inFlight int64) {
 
 // progress tells what was recorded since it was last asked.
 func (r *recorder) progress() (p Progress) {
-	recent := newHistogram(digitsAnIntvl)
+	recent := newHistogram(fewDigits)
 	for i := range r.shards {
 		s := &r.shards[i]
 		s.mu.Lock()
@@ -199,11 +200,12 @@ func (r *recorder) into(res *Result) {
 	}
 	res.Latency, res.Service, res.Generator.Lag = latencyOf(latency), latencyOf(service), latencyOf(lag)
 	res.Generator.Lag.HDR = ""
+	end := r.planned
 	for i := range intervals {
 		in := &intervals[i]
 		meant := r.intended[i].Load()
-		if i == len(intervals)-1 && meant+in.sent+in.answered+in.failed == 0 {
-			break // a schedule that ends where an interval does
+		if meant+in.sent+in.answered+in.failed > 0 {
+			end = max(end, i+1)
 		}
 		one := Interval{
 			At: int64(i) * int64(r.length), Length: int64(r.length), Intended: float64(meant),
@@ -216,6 +218,7 @@ func (r *recorder) into(res *Result) {
 		}
 		res.Series = append(res.Series, one)
 	}
+	res.Series = res.Series[:end] // what is behind is as empty as a run that has ended
 }
 
 func add(to, from map[string]int64) {

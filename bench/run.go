@@ -20,6 +20,9 @@ var (
 // with fewer, the others wait for it.
 const minProcs = 4
 
+// tail is how long the answers to the last reviews may take and still have intervals of their own in the series.
+const tail = 10 * time.Second
+
 // grace is how long reviews that are under way may take to end when a run is interrupted.
 const grace = time.Second
 
@@ -34,7 +37,7 @@ func Run(ctx context.Context, p Plan) (*Result, error) {
 		runtime.GOMAXPROCS(minProcs)
 		defer runtime.GOMAXPROCS(n)
 	}
-	r := &run{plan: &p, records: newRecorder(p.length(), p.Interval)}
+	r := &run{plan: &p, records: newRecorder(p.length(), p.length()+min(p.Timeout, tail), p.Interval)}
 	r.result = &Result{
 		Version: FormatVersion, Name: p.Name, Machine: ThisMachine(),
 		Load: Load{
@@ -116,7 +119,7 @@ func (p *Plan) complete() error {
 	if p.Interval == 0 {
 		p.Interval = intervalOf(p.length())
 	}
-	p.Interval = max(p.Interval, p.length()/maxIntervals)
+	p.Interval = max(p.Interval, (p.length()+tail)/maxIntervals)
 	return nil
 }
 

@@ -47,8 +47,10 @@ func (s Schedule) Validate() error {
 		}
 	}
 	switch {
-	case s.Duration() <= 0 || s.Duration() > MaxDuration:
-		return fmt.Errorf("a schedule may last up to %s, not %s", MaxDuration, s.Duration())
+	case s.Duration() > MaxDuration:
+		return fmt.Errorf("a schedule may last up to %s, and this one is longer", MaxDuration)
+	case s.reviews() < 1:
+		return errors.New("nothing would be sent by this schedule")
 	case s.reviews() > MaxReviews:
 		return fmt.Errorf("a schedule may have up to %d reviews, not %.0f", MaxReviews, s.reviews())
 	}
