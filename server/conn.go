@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -12,8 +13,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/valyala/fasthttp"
 )
 
 // protocol is what a connection speaks.
@@ -34,30 +33,17 @@ func (p protocol) String() string { return protocolNames[p] }
 // conn is one connection. It is served by one goroutine, which owns what is not atomic.
 type conn struct {
 	*tls.Conn
-	first   time.Duration // how long the first byte of the first request may take
+	line    *line
 	written time.Duration // how long one write may take
 
 	certified bool   // the caller proved a client certificate
 	client    string // the name in it
 	linger    bool   // see Close
 
-	used   atomic.Bool // has carried a request
-	active atomic.Bool // carries one now, or several
+	active atomic.Bool // carries a request now, or several
 }
 
-// SetReadDeadline stretches the deadline of the first request to the idle timeout. A client opens more connections
-// than it comes to need and keeps the others for later, for 90 s in client-go's case. fasthttp would close them after
-// ReadTimeout, and a review that is sent at that moment is lost.
-func (c *conn) SetReadDeadline(t time.Time) error {
-	if !c.used.Load() && !t.IsZero() {
-		t = time.Now().Add(c.first)
-	}
-	return c.Conn.SetReadDeadline(t)
-}
-
-// Write gives each write its own deadline. fasthttp's WriteTimeout is set for answers of the handler alone: what else is
-// written, such as 100 Continue or the answer to a head that cannot be read, would meet the deadline of the answer
-// before it, be lost, and leave the TLS stream broken.
+// Write gives each write its own deadline.
 func (c *conn) Write(b []byte) (int, error) {
 	if err := c.SetWriteDeadline(time.Now().Add(c.written)); err != nil {
 		return 0, err
@@ -75,24 +61,21 @@ const (
 // with bytes unread resets the connection, and the caller could lose the answer that it was given.
 func (c *conn) Close() error {
 	if c.linger && c.CloseWrite() == nil {
-		raw := c.NetConn()
-		if tcp, ok := raw.(*net.TCPConn); ok && tcp.CloseWrite() == nil && raw.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
-			_, _ = io.CopyN(io.Discard, raw, lingerBytes)
+		if c.line.CloseWrite() == nil && c.line.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+			_, _ = io.CopyN(io.Discard, c.line, lingerBytes)
 		}
 	}
 	return c.Conn.Close()
 }
 
-// trackPhase is told by both libraries when a connection begins and ends to carry requests. fasthttp's states have
-// the values of net/http's.
-func trackPhase[S http.ConnState | fasthttp.ConnState](nc net.Conn, state S) {
+// trackH2 is told when a connection begins and ends to carry requests.
+func trackH2(nc net.Conn, state http.ConnState) {
 	c, ok := nc.(*conn)
 	if !ok {
 		return
 	}
-	switch http.ConnState(state) {
+	switch state {
 	case http.StateActive:
-		c.used.Store(true)
 		c.active.Store(true)
 	case http.StateIdle, http.StateClosed, http.StateHijacked:
 		c.active.Store(false)
@@ -101,7 +84,8 @@ func trackPhase[S http.ConnState | fasthttp.ConnState](nc net.Conn, state S) {
 
 // accept takes up a connection, which serve must then be called for.
 func (s *Server) accept(tcp *net.TCPConn) *conn {
-	c := &conn{Conn: tls.Server(tcp, s.tlsConfig), first: s.config.IdleTimeout, written: s.config.ReadTimeout}
+	l := &line{TCPConn: tcp}
+	c := &conn{Conn: tls.Server(l, s.tlsConfig), line: l, written: s.config.ReadTimeout}
 	s.counters.accepted.Add(1)
 	s.counters.open[protocolNone].Add(1)
 	if !s.track(c) {
@@ -136,15 +120,18 @@ func (s *Server) serve(c *conn) {
 	if proto == protocolH2 {
 		s.serveH2(c)
 	} else {
-		_ = s.h1.ServeConn(c) // what it returns is about callers that hung up
+		_ = s.h1.ServeConn(s.newH1Conn(c)) // what it returns is about callers that hung up
 	}
 }
 
 // handshake finds out who calls. A caller that hangs up before it has said anything is no failure: load balancers
 // probe like that, and clients give up connections that they turn out not to need.
 func (s *Server) handshake(c *conn) error {
-	tcp := c.NetConn()
-	_ = tcp.SetDeadline(time.Now().Add(s.config.HandshakeTimeout))
+	ctx, cancel := context.WithTimeout(s.base, s.config.HandshakeTimeout)
+	defer cancel()
+	_ = c.line.SetDeadline(time.Now().Add(s.config.HandshakeTimeout))
+	c.line.begin(ctx, &s.gate)
+	defer c.line.end()
 	if err := c.Handshake(); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed) {
 			s.counters.handshakesAbandoned.Add(1)
@@ -155,14 +142,14 @@ func (s *Server) handshake(c *conn) error {
 		if !errors.Is(err, os.ErrDeadlineExceeded) && s.complaints.now() {
 			level = slog.LevelWarn
 		}
-		s.config.Logger.Log(s.base, level, "TLS handshake failed", "remote", tcp.RemoteAddr().String(), "error", clip(err.Error(), maxDetail))
+		s.config.Logger.Log(s.base, level, "TLS handshake failed", "remote", c.line.RemoteAddr().String(), "error", clip(err.Error(), maxDetail))
 		return err
 	}
 	s.counters.handshakes.Add(1)
 	if state := c.ConnectionState(); len(state.VerifiedChains) > 0 {
 		c.certified, c.client = true, clientName(state)
 	}
-	return tcp.SetDeadline(time.Time{})
+	return c.line.SetDeadline(time.Time{})
 }
 
 // clientName is the name by which the log speaks of a caller.

@@ -12,7 +12,8 @@ import (
 // only long one.
 const maxHead = 8 << 10
 
-// newH1 makes the HTTP/1.1 server. It is given one connection after another and listens to nothing itself.
+// newH1 makes the HTTP/1.1 server. It is given one connection after another, which keep the time limits, and listens to
+// nothing itself.
 //
 // Left to itself it would answer some requests with a 4xx without asking anyone, which lets pods in: a body over its
 // limit (so it is made to hand over every body as a stream, after one byte, and the limit is ours), multipart bodies
@@ -26,22 +27,20 @@ func (s *Server) newH1(logger *log.Logger) *fasthttp.Server {
 		MaxRequestBodySize:           1,
 		DisablePreParseMultipartForm: true,
 		ReadBufferSize:               maxHead,
-		ReadTimeout:                  s.config.ReadTimeout, // see conn.SetReadDeadline and conn.Write
-		IdleTimeout:                  s.config.IdleTimeout,
 		ReduceMemoryUsage:            true,
 		Concurrency:                  s.config.MaxConns + 1, // the accept loop has its own limit
 		NoDefaultServerHeader:        true,
 		NoDefaultDate:                true,
 		NoDefaultContentType:         true,
 		SecureErrorLogMessage:        true,
-		ConnState:                    trackPhase[fasthttp.ConnState],
+		ConnState:                    trackH1,
 		Logger:                       logger,
 	}
 }
 
 // serveH1 adapts a request to [Server.receive].
 func (s *Server) serveH1(ctx *fasthttp.RequestCtx) {
-	c := ctx.Conn().(*conn)
+	c := ctx.Conn().(*h1Conn).conn
 	body, size := ctx.RequestBodyStream(), int64(ctx.Request.Header.ContentLength())
 	if body == nil {
 		size = 0
@@ -88,7 +87,7 @@ func (s *Server) failH1(ctx *fasthttp.RequestCtx, err error) {
 	x := s.door.acquire()
 	defer s.door.release(x)
 	x.protocol = protocolH1
-	if c, ok := ctx.Conn().(*conn); ok {
+	if c, ok := ctx.Conn().(*h1Conn); ok {
 		c.linger, x.client = true, c.client
 	}
 	reason := "the request is no HTTP that can be understood"

@@ -39,7 +39,7 @@ func (s *Server) newH2(logger *log.Logger) (*h2, error) {
 			// A head over this limit is answered 431 by the library, which nothing here can prevent; heads are the
 			// apiserver's own words, and a pod's author has no way into them.
 			MaxHeaderBytes: 64 << 10,
-			ConnState:      trackPhase[http.ConnState],
+			ConnState:      trackH2,
 			ErrorLog:       logger,
 		},
 		server: http2.Server{

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,6 +94,7 @@ type Server struct {
 	bodies      *budget
 	counters    counters
 	complaints  seldom
+	gate        gate
 	h1          *fasthttp.Server
 	h2          *h2
 
@@ -128,6 +130,7 @@ func New(config Config) (*Server, error) {
 		stop: make(chan struct{}), stopped: make(chan struct{}), slots: make(chan struct{}, config.MaxConns),
 		conns: map[*conn]struct{}{}, freed: make(chan struct{}, 1),
 	}
+	s.gate.free = max(1, runtime.GOMAXPROCS(0)/2)
 	s.base, s.end = context.WithCancel(context.Background())
 	s.door.decider, s.door.budget, s.door.base = config.Decider, config.Budget, s.base
 	s.door.logger, s.door.tracer, s.door.counters, s.door.epoch = config.Logger, config.Tracer, &s.counters, time.Now()
