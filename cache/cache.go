@@ -75,11 +75,12 @@ type cell[K comparable, V any] = entry[K, slot[V]]
 // slot is the changing part of a cell. It is written under the lock of the hash's shard, and read without.
 type slot[V any] struct{ atomic.Pointer[value[V]] }
 
-// value is immutable.
+// value is immutable, but for when it is due.
 type value[V any] struct {
 	value   V
 	expires Instant
 	epoch   uint64
+	due     atomic.Int64 // an Instant: see [value.claim]; 0 means never
 }
 
 // shard guards what belongs to some of the hashes. Whatever changes either level, and every call of ristretto, happens
@@ -145,13 +146,52 @@ func (c *Cache[K, V]) Now() Instant { return Instant(time.Since(c.base)) }
 // Get returns the value of key if there is one that has not expired at now. It allocates nothing on a hit, and
 // waits for nobody if the key is in the first level. key may be borrowed: it is not kept.
 func (c *Cache[K, V]) Get(key K, now Instant) (V, bool) {
-	hash := c.hashOf(key)
-	if v := c.lookUp(hash, key, now); v != nil {
-		return v.value, true
+	v, ok := c.get(key, now)
+	if !ok {
+		var none V
+		return none, false
+	}
+	return v.value, true
+}
+
+// Use is [Cache.Get] for those who renew what they use. Once most of the value's life is over, due is true for one of
+// them, who is to [Cache.Renew] it while all others go on using it; and again for another one later, as long as nobody
+// has.
+func (c *Cache[K, V]) Use(key K, now Instant) (_ V, due, ok bool) {
+	v, ok := c.get(key, now)
+	if !ok {
+		var none V
+		return none, false, false
+	}
+	return v.value, v.claim(now), true
+}
+
+// get looks up a value, and counts how that ends.
+func (c *Cache[K, V]) get(key K, now Instant) (*value[V], bool) {
+	if v := c.lookUp(c.hashOf(key), key, now); v != nil {
+		return v, true
 	}
 	c.counts.misses.Add(1)
-	var none V
-	return none, false
+	return nil, false
+}
+
+// Drop ends the value of key, where something has shown that it holds no longer.
+func (c *Cache[K, V]) Drop(key K) {
+	hash := c.hashOf(key)
+	s := c.shardOf(hash)
+	s.Lock()
+	defer s.Unlock()
+	if s.closed {
+		return
+	}
+	ended := &value[V]{epoch: c.epoch.Load()}
+	if e := c.first.find(hash, key); e != nil {
+		e.value.advance(ended)
+		c.first.drop(e)
+	}
+	if e, ok := c.second.Get(hash); ok && e.key == key {
+		e.value.advance(ended)
+	}
 }
 
 // Invalidate begins a new epoch: nothing that was stored, or whose load began, before is served after. A caller of Do

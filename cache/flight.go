@@ -34,6 +34,7 @@ type Loaded[V any] struct {
 	Value V
 	TTL   time.Duration // what remains of the value's life at the moment of return; 0 if it is over or never began
 	How   How
+	Due   bool // a hit that the caller is to renew, as with [Cache.Use]
 }
 
 // PanicError is what a load that did not return becomes for everyone who waits for it. It does not unwrap: a panic is
@@ -76,25 +77,44 @@ type flight[V any] struct {
 func (c *Cache[K, V]) Do(ctx context.Context, key K,
 	load func(context.Context) (v V, ttl time.Duration, err error),
 ) (Loaded[V], error) {
+	return c.Renew(ctx, key, 0, load)
+}
+
+// Renew is Do for a caller who wants a value with more than least of its life left: what is in the cache counts for it
+// only then. Meanwhile everybody else goes on being served what is there, which the new value replaces. If the load
+// ends in an error, or with a ttl of 0 or less, what is there stays until its own end; beside an error, it is returned.
+func (c *Cache[K, V]) Renew(ctx context.Context, key K, least time.Duration,
+	load func(context.Context) (v V, ttl time.Duration, err error),
+) (Loaded[V], error) {
 	hash, now := c.hashOf(key), c.Now()
-	if v := c.lookUp(hash, key, now); v != nil {
-		return Loaded[V]{Value: v.value, TTL: time.Duration(v.expires - now), How: Hit}, nil
+	if v := c.lookUp(hash, key, now); v != nil && time.Duration(v.expires-now) > least {
+		return Loaded[V]{Value: v.value, TTL: time.Duration(v.expires - now), How: Hit, Due: v.claim(now)}, nil
 	}
 	if err := ctx.Err(); err != nil {
 		return Loaded[V]{}, err
 	}
 	s := c.shardOf(hash)
-	f, v, how := c.board(ctx, s, hash, key, load)
+	f, v, how := c.board(ctx, s, hash, key, least, load)
 	if f == nil {
 		return Loaded[V]{Value: v.value, TTL: c.remains(v.expires), How: Hit}, nil
 	}
+	var err error
 	select {
 	case <-f.done:
-		return Loaded[V]{Value: f.value, TTL: c.remains(f.expires), How: how}, f.err
+		if f.err == nil {
+			return Loaded[V]{Value: f.value, TTL: c.remains(f.expires), How: how}, nil
+		}
+		err = f.err
 	case <-ctx.Done():
 		c.alight(s, key, f)
-		return Loaded[V]{How: how}, ctx.Err()
+		err = ctx.Err()
 	}
+	if least > 0 {
+		if v := c.lookUp(hash, key, c.Now()); v != nil {
+			return Loaded[V]{Value: v.value, TTL: c.remains(v.expires), How: how}, err
+		}
+	}
+	return Loaded[V]{How: how}, err
 }
 
 // remains returns how much of a life is left, and never less than nothing.
@@ -105,13 +125,13 @@ func (c *Cache[K, V]) remains(expires Instant) time.Duration {
 // board makes the caller one of those who wait for key, beginning a load if there is none; or it returns the value that
 // a load has stored since the caller looked. A load stores its value and leaves the shard's flights under one lock, so
 // one or the other is there.
-func (c *Cache[K, V]) board(ctx context.Context, s *shard[K, V], hash uint64, key K,
+func (c *Cache[K, V]) board(ctx context.Context, s *shard[K, V], hash uint64, key K, least time.Duration,
 	load func(context.Context) (V, time.Duration, error),
 ) (*flight[V], *value[V], How) {
 	s.Lock()
 	defer s.Unlock()
 	if e := c.first.find(hash, key); e != nil {
-		if v := e.value.Load(); c.fresh(v, c.Now()) {
+		if v, now := e.value.Load(), c.Now(); c.fresh(v, now) && time.Duration(v.expires-now) > least {
 			c.counts.hits.Add(1)
 			return nil, v, Hit
 		}
@@ -170,6 +190,7 @@ func (c *Cache[K, V]) fly(ctx context.Context, s *shard[K, V], hash uint64, key 
 func (c *Cache[K, V]) land(s *shard[K, V], hash uint64, key K, f *flight[V], v V, ttl time.Duration, err error) {
 	defer f.cancel()
 	defer close(f.done)
+	now := c.Now()
 	if err != nil {
 		f.err = err
 		c.counts.errors.Add(1)
@@ -177,7 +198,7 @@ func (c *Cache[K, V]) land(s *shard[K, V], hash uint64, key K, f *flight[V], v V
 		f.value = v
 		if ttl > 0 {
 			ttl = min(ttl, forEver)
-			f.expires = c.Now() + Instant(ttl)
+			f.expires = now + Instant(ttl)
 		}
 	}
 	s.Lock()
@@ -187,6 +208,6 @@ func (c *Cache[K, V]) land(s *shard[K, V], hash uint64, key K, f *flight[V], v V
 	}
 	delete(s.flights, key)
 	if f.expires > 0 && !s.closed && f.epoch == c.epoch.Load() {
-		c.store(hash, key, &value[V]{value: v, expires: f.expires, epoch: f.epoch}, ttl)
+		c.store(hash, key, newValue(v, now, ttl, f.epoch), ttl)
 	}
 }

@@ -42,10 +42,6 @@ type Authority struct {
 	// be known, and not only the first that suffices.
 	Distinct bool
 
-	// Fresh asks for what there is now, rather than for what was known and suffices. The engine sets it on copies, where
-	// that was too little because of who signed.
-	Fresh bool
-
 	// Attestations must all be there, each made by one of the Identities. If there are any, they are what is asked
 	// for, and a signature is not.
 	Attestations []Attestation

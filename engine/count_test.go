@@ -261,14 +261,14 @@ func TestOldSignatures(t *testing.T) {
 		}
 		check(e, Allow, ReasonPassed, 1)
 		check(f, Allow, ReasonPassed, 2)
-		time.Sleep(89 * time.Second)
+		time.Sleep(66 * time.Second) // not due to be refreshed yet
 		check(f, Allow, ReasonPassed, 2)
-		time.Sleep(2 * time.Second) // the younger attestation of two types is too old
+		time.Sleep(25 * time.Second) // the younger attestation of two types is too old
 		check(f, Deny, ReasonSignatureExpired, 3)
 		check(e, Allow, ReasonPassed, 3)
-		time.Sleep(58 * time.Second)
+		time.Sleep(20 * time.Second)
 		check(e, Allow, ReasonPassed, 3)
-		time.Sleep(2 * time.Second) // the youngest signature is, too
+		time.Sleep(40 * time.Second) // the youngest signature is, too
 		check(e, Deny, ReasonSignatureExpired, 4)
 	})
 }

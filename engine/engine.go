@@ -35,6 +35,8 @@ type Engine struct {
 	waiting    atomic.Int64
 	maxWaiting int64
 	shed       atomic.Uint64
+
+	refreshes refreshes
 }
 
 // verdictKey is what a verdict depends on: the rules for the namespace, and the image as it was sent. The cache
@@ -74,6 +76,7 @@ func New(c Config) (*Engine, error) {
 		resolver: c.Resolver, verifier: c.Verifier, perMiss: c.MissesPerReview, verdicts: verdicts,
 		checks: make(chan struct{}, c.MaxChecks), maxWaiting: int64(c.MaxWaiting),
 	}
+	e.refreshes.open(max(c.MaxChecks/4, 1))
 	e.Load(NewSnapshot(nil, NoMatchDeny))
 	return e, nil
 }
@@ -85,20 +88,27 @@ func (e *Engine) Load(s *Snapshot) { e.snapshot.Store(s) }
 // Snapshot returns the rules in force.
 func (e *Engine) Snapshot() *Snapshot { return e.snapshot.Load() }
 
-// Close ends the cache's background work. Nothing may be decided after it.
-func (e *Engine) Close() { e.verdicts.Close() }
+// Close ends the background work, and waits for its end. Nothing may be decided after it.
+func (e *Engine) Close() {
+	e.refreshes.close()
+	e.verdicts.Close()
+}
 
 // Stats is what the engine counted since it was made.
 type Stats struct {
-	Verdicts cache.Stats
-	Checking int    // images being checked now
-	Waiting  int64  // images waiting for their turn now
-	Shed     uint64 // images not checked because too many waited
+	Verdicts  cache.Stats
+	Refreshes RefreshStats
+	Checking  int    // images being checked now
+	Waiting   int64  // images waiting for their turn now
+	Shed      uint64 // images not checked because too many waited
 }
 
 // Stats returns the counts.
 func (e *Engine) Stats() Stats {
-	return Stats{Verdicts: e.verdicts.Stats(), Checking: len(e.checks), Waiting: e.waiting.Load(), Shed: e.shed.Load()}
+	return Stats{
+		Verdicts: e.verdicts.Stats(), Refreshes: e.refreshes.stats(),
+		Checking: len(e.checks), Waiting: e.waiting.Load(), Shed: e.shed.Load(),
+	}
 }
 
 // Hit decides the review if the verdict on each image is remembered, and otherwise returns false and leaves res
@@ -113,9 +123,12 @@ func (e *Engine) Hit(req *Request, res *Result) bool {
 	now := e.verdicts.Now()
 	for _, image := range req.Images {
 		key.image = image
-		v, ok := e.verdicts.Get(key, now)
+		v, due, ok := e.verdicts.Use(key, now)
 		if !ok {
 			return false
+		}
+		if due {
+			e.refresh(sc, image)
 		}
 		res.add(v)
 	}
@@ -187,13 +200,16 @@ func (e *Engine) verdict(ctx context.Context, sc *scope, image string) (v *Verdi
 	}
 	loaded, err := e.verdicts.Do(ctx, verdictKey{sc.fingerprint, image},
 		func(ctx context.Context) (*Verdict, time.Duration, error) {
-			j := newJudgement(e, sc, image, ref)
+			j := newJudgement(e, sc, image, ref, KnownFacts)
 			defer j.done()
 			v, ttl := j.decide(ctx) // not remembered if nobody waits any more: the cache sees to that
 			return v, ttl, nil
 		})
 	if err != nil {
-		return newJudgement(e, sc, image, ref).undecided(asFailure(err))
+		return newJudgement(e, sc, image, ref, KnownFacts).undecided(asFailure(err))
+	}
+	if loaded.Due {
+		e.refresh(sc, image)
 	}
 	return loaded.Value
 }

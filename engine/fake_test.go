@@ -31,7 +31,7 @@ type facts struct {
 	down       map[Digest]error // what Verify fails with for some
 }
 
-func (f *facts) Resolve(ctx context.Context, ref Reference) (Resolution, error) {
+func (f *facts) Resolve(ctx context.Context, ref Reference, _ Known) (Resolution, error) {
 	f.mu.Lock()
 	f.resolves++
 	d, err, ttl := f.digests[ref.String()], f.resolveErr, f.ttl
@@ -59,7 +59,7 @@ func (f *facts) Children(_ context.Context, ref Reference) ([]Child, error) {
 	return f.children[ref.Digest], f.childErr
 }
 
-func (f *facts) Verify(ctx context.Context, ref Reference, a *Authority) (Evidence, error) {
+func (f *facts) Verify(ctx context.Context, ref Reference, a *Authority, _ Known) (Evidence, error) {
 	f.mu.Lock()
 	f.verifies++
 	f.verified = append(f.verified, ref.Digest)

@@ -14,10 +14,12 @@ type judgement struct {
 	image  string
 	ref    Reference
 
+	known    Known     // which facts will do
 	match    []*Policy // the policies for the image
 	release  func()    // gives back the turn to be checked; nil before there was one
 	resolved bool
 	failure  *Failure      // why the tag could not be resolved
+	open     bool          // the verdict may be another once facts can be had that could not be
 	factTTL  time.Duration // what remains of the shortest-lived fact used; 0 if none was
 
 	signers map[*Authority][]Signer // who satisfied those that are Distinct
@@ -29,8 +31,8 @@ type judgement struct {
 }
 
 // newJudgement finds the policies for the image.
-func newJudgement(e *Engine, sc *scope, image string, ref Reference) *judgement {
-	j := &judgement{engine: e, scope: sc, image: image, ref: ref}
+func newJudgement(e *Engine, sc *scope, image string, ref Reference, known Known) *judgement {
+	j := &judgement{engine: e, scope: sc, image: image, ref: ref, known: known}
 	name := ref.Name()
 	for _, p := range sc.policies {
 		if slices.ContainsFunc(p.Images, func(g Glob) bool { return g.Match(name) }) {
@@ -72,14 +74,15 @@ func (j *judgement) decide(ctx context.Context) (*Verdict, time.Duration) {
 			case wrong == nil:
 				continue
 			case wrong.reason == ReasonOverloaded: // to be answered, not remembered
-				ttl = 0
+				j.open, ttl = true, 0
 			case wrong.reason.Transient():
-				ttl = min(ttl, failureTTL)
+				j.open, ttl = true, min(ttl, failureTTL)
 			default:
 				ttl = min(ttl, p.DenyTTL)
 			}
 			problems = append(problems, wrong)
 			if wrong.outcome() == Deny && !wrong.reason.Transient() {
+				j.open = false
 				return verdictOf(j.image, j.ref.Digest, problems), j.capped(p.DenyTTL)
 			}
 		}
@@ -165,7 +168,7 @@ func (j *judgement) resolve(ctx context.Context) *Failure {
 		return j.failure
 	}
 	j.resolved = true
-	r, err := j.engine.resolver.Resolve(ctx, j.ref)
+	r, err := j.engine.resolver.Resolve(ctx, j.ref, j.known)
 	if err == nil {
 		_, err = ParseDigest(string(r.Digest)) // what everything rests on from here, so not taken on trust
 	}

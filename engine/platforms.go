@@ -32,12 +32,11 @@ func (j *judgement) authority(ctx context.Context, p *Policy, a *Authority) *fin
 func (j *judgement) satisfies(ctx context.Context, p *Policy, a *Authority, d Digest) *finding {
 	ref := j.ref
 	ref.Digest = d
-	asked := a
+	known := j.known
 	if j.fresh && a.Distinct {
-		anew := *a
-		anew.Fresh, asked = true, &anew
+		known = KnownNow
 	}
-	evidence, err := j.engine.verifier.Verify(ctx, ref, asked)
+	evidence, err := j.engine.verifier.Verify(ctx, ref, a, known)
 	if err != nil {
 		f := asFailure(err)
 		if f.Reason == ReasonRegistryNotListed && a.Repository != (Repository{}) {

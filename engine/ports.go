@@ -13,12 +13,29 @@ import (
 // error is taken for [ReasonInternal].
 type Resolver interface {
 	// Resolve is called once per joined miss, and only for references without a digest.
-	Resolve(ctx context.Context, ref Reference) (Resolution, error)
+	Resolve(ctx context.Context, ref Reference, known Known) (Resolution, error)
 
 	// Children returns what the index ref.Digest is made of, in its order; none if it is no index. The bytes of the
 	// index have been hashed. It is called only where a policy asks about platforms.
 	Children(ctx context.Context, ref Reference) ([]Child, error)
 }
+
+// Known says which facts will do that are known already, where there is a choice.
+type Known uint8
+
+// What will do.
+const (
+	// KnownFacts do as long as they live.
+	KnownFacts Known = iota
+
+	// KnownLately is for what is decided anew before its time: else it would rest on facts that end with what was decided
+	// before. A fact does with more than half of its life left. Another is asked for anew, once for all who do so, while
+	// it goes on serving those for whom it will do; and it does after all if for now nothing newer can be had.
+	KnownLately
+
+	// KnownNow is for where what was known was too little: nothing does that is older than a few seconds.
+	KnownNow
+)
 
 // Resolution is the fact *this tag points at this digest*, and for how much longer it may be relied on.
 type Resolution struct {
@@ -49,7 +66,7 @@ type Child struct {
 // [ReasonClaimMismatch] and [ReasonSignatureExpired], where there is something and nothing of it is valid; and those of a
 // [Resolver], [ReasonImageNotFound] and [ReasonRegistryNotListed].
 type Verifier interface {
-	Verify(ctx context.Context, ref Reference, a *Authority) (Evidence, error)
+	Verify(ctx context.Context, ref Reference, a *Authority, known Known) (Evidence, error)
 }
 
 // Evidence is the fact *this digest carries these valid signatures, or attestations, by this trust material*. It is

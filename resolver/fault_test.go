@@ -82,7 +82,7 @@ func TestFaults(t *testing.T) {
 	}
 	for _, f := range manifests {
 		run(registrytest.ManifestByTag, f, func(ctx context.Context, r *Resolver, ref engine.Reference, _, _ engine.Digest) error {
-			_, err := r.Resolve(ctx, ref)
+			_, err := r.Resolve(ctx, ref, engine.KnownFacts)
 			return err
 		})
 	}
@@ -134,7 +134,7 @@ func TestTokenServiceFaults(t *testing.T) {
 			r := newTest(t, nil, Config{Registries: []Registry{
 				{Host: reg.Host(), PlainHTTP: true, Retries: -1, Timeout: timeoutFor(c.reason)},
 			}})
-			_, err := r.Resolve(wait(t), ref(t, "%s/app:1", reg.Host()))
+			_, err := r.Resolve(wait(t), ref(t, "%s/app:1", reg.Host()), engine.KnownFacts)
 			wantFailure(t, err, c.reason, "registry "+reg.Host(), "t0ken-word")
 			if n := reg.Counts().Token; n != 1 {
 				t.Errorf("%d token requests", n)
@@ -154,7 +154,7 @@ func TestRetriesAreBounded(t *testing.T) {
 			r := newTest(t, nil, Config{Registries: []Registry{
 				{Host: reg.Host(), PlainHTTP: true, Retries: 2, Timeout: timeoutFor(reason)},
 			}})
-			got, err := r.Resolve(wait(t), ref(t, "%s/app:1", reg.Host()))
+			got, err := r.Resolve(wait(t), ref(t, "%s/app:1", reg.Host()), engine.KnownFacts)
 			if reason == engine.ReasonUnknown && (err != nil || got.Digest != want) || reasonOf(err) != reason {
 				t.Errorf("got %+v, %v", got, err)
 			}
@@ -192,7 +192,7 @@ func TestEverythingEndsWithTheContext(t *testing.T) {
 			}})
 			image := ref(t, "%s/app:1", reg.Host())
 			for _, ask := range []func(context.Context) error{
-				func(ctx context.Context) error { _, err := r.Resolve(ctx, image); return err },
+				func(ctx context.Context) error { _, err := r.Resolve(ctx, image, engine.KnownFacts); return err },
 				func(ctx context.Context) error { _, err := r.Manifest(ctx, image); return err },
 			} {
 				reg.Reset()
@@ -255,7 +255,7 @@ func TestEndlessBodyIsNotRead(t *testing.T) {
 			h.ServeHTTP(w, r)
 		})
 	})
-	_, err := plain(t, reg).Resolve(wait(t), ref(t, "%s/app:1", reg.Host()))
+	_, err := plain(t, reg).Resolve(wait(t), ref(t, "%s/app:1", reg.Host()), engine.KnownFacts)
 	wantFailure(t, err, engine.ReasonRegistryMalformed, "more than the 4096 KiB allowed")
 	<-done
 	if n := sent.Load(); n > 4*MaxManifest { // what is above the limit is in the sockets' buffers

@@ -111,7 +111,7 @@ func TestRedirects(t *testing.T) {
 				_, blobErr := r.Blob(ctx, ref(t, "%s/app", registryHost), blob, 100)
 				_, manifestErr := r.Manifest(ctx, ref(t, "%s/app@%s", registryHost, image))
 				requests := c.other.Counts().Requests()
-				_, tagErr := r.Resolve(ctx, ref(t, "%s/app:1", registryHost))
+				_, tagErr := r.Resolve(ctx, ref(t, "%s/app:1", registryHost), engine.KnownFacts)
 				if c.other.Counts().Requests() != requests {
 					t.Error("a tag was asked for elsewhere")
 				}
@@ -165,7 +165,7 @@ func TestTokenServices(t *testing.T) {
 			t.Parallel()
 			c := newCast(t, registrytest.BearerAuth, realm)
 			push(t, c.registry, "app:1")
-			_, err := c.resolver(t, change).Resolve(wait(t), ref(t, "%s/app:1", registryHost))
+			_, err := c.resolver(t, change).Resolve(wait(t), ref(t, "%s/app:1", registryHost), engine.KnownFacts)
 			if public == "" {
 				// The other host is a token service of its own, whose tokens the registry doesn't know.
 				wantFailure(t, err, engine.ReasonRegistryDenied, "refused access (401)", secretWord)
@@ -201,14 +201,14 @@ func TestOnlyListedHostsAreContacted(t *testing.T) {
 		c := newCast(t, registrytest.NoAuth, "")
 		push(t, c.registry, "app:1")
 		r := c.resolver(t, func(e *Registry) { e.Host, e.UsernameFile, e.PasswordFile = host, "", "" })
-		if _, err := r.Resolve(wait(t), ref(t, "%s/app:1", registryHost)); err != nil {
+		if _, err := r.Resolve(wait(t), ref(t, "%s/app:1", registryHost), engine.KnownFacts); err != nil {
 			t.Errorf("%s: %v", host, err)
 		}
 		for _, other := range []string{
 			registryHost + ".evil.test", registryHost + ":8443", "a.b.example.test", "evil.test", "example.test", "index.docker.io",
 		} {
 			image := ref(t, "%s/app:1", other)
-			_, err := r.Resolve(wait(t), image)
+			_, err := r.Resolve(wait(t), image, engine.KnownFacts)
 			wantFailure(t, err, engine.ReasonRegistryNotListed, "registry "+other+" is not listed in the configuration")
 			_, err = r.Manifest(wait(t), image)
 			wantFailure(t, err, engine.ReasonRegistryNotListed, "not listed")
@@ -238,11 +238,11 @@ func TestCredentialsAreForOneHost(t *testing.T) {
 		e.Host, e.UsernameFile, e.PasswordFile = "*.example.test", "", ""
 		e.DockerConfigFile = writeFile(t, `{"auths":{"registry.example.test":{"username":"robot","password":"`+secretWord+`"}}}`)
 	})
-	if _, err := r.Resolve(wait(t), ref(t, "%s/app:1", registryHost)); err != nil {
+	if _, err := r.Resolve(wait(t), ref(t, "%s/app:1", registryHost), engine.KnownFacts); err != nil {
 		t.Error(err)
 	}
 	for _, host := range []string{otherHost, "evil-registry.example.test"} {
-		_, err := r.Resolve(wait(t), ref(t, "%s/app:1", host))
+		_, err := r.Resolve(wait(t), ref(t, "%s/app:1", host), engine.KnownFacts)
 		wantFailure(t, err, engine.ReasonRegistryDenied, "refused access (401)", secretWord)
 	}
 	if len(c.seen) != 2 || c.seen[0] != "" || c.seen[1] != "" {
@@ -274,7 +274,7 @@ func TestEchoedCredentialsAreNotLogged(t *testing.T) {
 	r := newTest(t, nil, Config{Registries: []Registry{{
 		Host: reg.Host(), PlainHTTP: true, UsernameFile: writeFile(t, "robot"), PasswordFile: writeFile(t, secretWord),
 	}}})
-	_, err := r.Resolve(wait(t), ref(t, "%s/app:1", reg.Host()))
+	_, err := r.Resolve(wait(t), ref(t, "%s/app:1", reg.Host()), engine.KnownFacts)
 	if secret.Load() == nil {
 		t.Fatal("the registry got no credentials")
 	}
@@ -295,7 +295,7 @@ func TestDockerHubIsOneRegistry(t *testing.T) {
 		}
 		r := newTest(t, &n, Config{Registries: []Registry{{Host: host, CAFile: caFile(t, hub)}}})
 		for _, image := range []string{"nginx:1", "docker.io/nginx:1", "registry-1.docker.io/library/nginx:1"} {
-			if got, err := r.Resolve(wait(t), ref(t, "%s", image)); err != nil || got.Digest != want {
+			if got, err := r.Resolve(wait(t), ref(t, "%s", image), engine.KnownFacts); err != nil || got.Digest != want {
 				t.Errorf("%s by %s: %+v, %v", image, host, got, err)
 			}
 		}
@@ -310,7 +310,7 @@ func TestNoFallbackToPlainHTTP(t *testing.T) {
 	reg := startRegistry(t, registrytest.Options{}) // on localhost, where ggcr would try http
 	push(t, reg, "app:1")
 	r := newTest(t, nil, Config{Registries: []Registry{{Host: reg.Host(), Retries: -1}}})
-	_, err := r.Resolve(wait(t), ref(t, "%s/app:1", reg.Host()))
+	_, err := r.Resolve(wait(t), ref(t, "%s/app:1", reg.Host()), engine.KnownFacts)
 	wantFailure(t, err, engine.ReasonRegistryUnavailable, "could not be reached")
 	if n := reg.Counts().Requests(); n != 0 {
 		t.Errorf("%d requests over http", n)
@@ -326,7 +326,7 @@ func TestTLSIsChecked(t *testing.T) {
 		var n network
 		n.add(hostPort, reg)
 		r := newTest(t, &n, Config{Registries: []Registry{{Host: hostPort, CAFile: ca}}})
-		_, err := r.Resolve(wait(t), ref(t, "%s/app:1", hostPort))
+		_, err := r.Resolve(wait(t), ref(t, "%s/app:1", hostPort), engine.KnownFacts)
 		wantFailure(t, err, engine.ReasonRegistryUnavailable, "has a certificate that is not trusted")
 		if c := reg.Counts(); c.Requests() != 0 {
 			t.Errorf("requests: %+v", c)
@@ -347,7 +347,7 @@ func TestSilentListenerIsTimedOut(t *testing.T) {
 	defer l.Close()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	r := newTest(t, nil, Config{Registries: []Registry{{Host: "localhost:" + port, Timeout: 100 * time.Millisecond}}})
-	_, err = r.Resolve(wait(t), ref(t, "localhost:%s/app:1", port))
+	_, err = r.Resolve(wait(t), ref(t, "localhost:%s/app:1", port), engine.KnownFacts)
 	wantFailure(t, err, engine.ReasonTimeout, "did not answer in time")
 }
 
@@ -375,7 +375,7 @@ func TestUnusableReferences(t *testing.T) {
 		_, err := r.Manifest(wait(t), bad)
 		wantFailure(t, err, engine.ReasonInvalidReference, "not valid")
 		if bad.Digest == "" {
-			_, err = r.Resolve(wait(t), bad)
+			_, err = r.Resolve(wait(t), bad, engine.KnownFacts)
 			wantFailure(t, err, engine.ReasonInvalidReference, "not valid")
 		}
 	}

@@ -58,11 +58,11 @@ func TestObserve(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	if _, err := r.Resolve(wait(t), ref(t, "%s/team/app:1", reg.Host())); err != nil {
+	if _, err := r.Resolve(wait(t), ref(t, "%s/team/app:1", reg.Host()), engine.KnownFacts); err != nil {
 		t.Fatal(err)
 	}
 	want("Unauthorized /v2/team/app/manifests/1", "OK /token?…", "OK /v2/team/app/manifests/1")
-	if _, err := r.Resolve(wait(t), ref(t, "%s/team/app:1", reg.Host())); err != nil {
+	if _, err := r.Resolve(wait(t), ref(t, "%s/team/app:1", reg.Host()), engine.KnownFacts); err != nil {
 		t.Fatal(err)
 	}
 	want() // from the cache

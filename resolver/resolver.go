@@ -145,7 +145,7 @@ func (r *Resolver) Close() {
 
 // Resolve returns the digest of the bytes that the tag points at, from the cache or from the registry. Those who
 // want the same tag at the same time wait for one request. It implements [engine.Resolver].
-func (r *Resolver) Resolve(ctx context.Context, ref engine.Reference) (engine.Resolution, error) {
+func (r *Resolver) Resolve(ctx context.Context, ref engine.Reference, known engine.Known) (engine.Resolution, error) {
 	if ref.Digest != "" {
 		return engine.Resolution{Digest: ref.Digest, TTL: r.tagTTL}, nil
 	}
@@ -153,16 +153,31 @@ func (r *Resolver) Resolve(ctx context.Context, ref engine.Reference) (engine.Re
 	// its first caller.
 	host := canonicalHost(ref.Registry)
 	key := host + "/" + ref.Repository + ":" + ref.Tag
-	loaded, err := r.tags.Do(ctx, key, func(ctx context.Context) (engine.Digest, time.Duration, error) {
+	loaded, err := r.tags.Renew(ctx, key, r.least(known), func(ctx context.Context) (engine.Digest, time.Duration, error) {
 		ctx, span := startSpan(ctx, "resolve", "", trace.SpanKindInternal)
 		d, err := r.resolve(ctx, key)
 		endResolve(span, key, err)
+		if err != nil && !asFailure(host, err).Reason.Transient() {
+			r.tags.Drop(key) // what was known is over, for everybody
+		}
 		return d, r.tagTTL, err
 	})
-	if err != nil {
+	if err != nil && (loaded.TTL == 0 || known != engine.KnownLately) {
 		return engine.Resolution{}, asFailure(host, err)
 	}
 	return engine.Resolution{Digest: loaded.Value, TTL: max(loaded.TTL, 1)}, nil
+}
+
+// least is how much of its life a fact must have before it.
+func (r *Resolver) least(known engine.Known) time.Duration {
+	switch known {
+	case engine.KnownLately:
+		return r.tagTTL / 2
+	case engine.KnownNow:
+		return r.tagTTL
+	default:
+		return 0
+	}
 }
 
 func (r *Resolver) resolve(ctx context.Context, image string) (engine.Digest, error) {

@@ -32,7 +32,7 @@ func TestFacts(t *testing.T) {
 		}
 		ctx := wait(t)
 		for _, want := range []engine.Digest{image, image} { // cold and from the cache
-			got, err := r.Resolve(ctx, ref(t, "%s/team/app:1", reg.Host()))
+			got, err := r.Resolve(ctx, ref(t, "%s/team/app:1", reg.Host()), engine.KnownFacts)
 			if err != nil || got.Digest != want || got.TTL <= 0 || got.TTL > time.Minute {
 				t.Fatalf("Resolve: %+v, %v; want %s", got, err, want)
 			}
@@ -72,7 +72,7 @@ func TestResolveIsJoined(t *testing.T) {
 	var failed atomic.Int64
 	for range 50 {
 		wg.Go(func() {
-			if got, err := r.Resolve(wait(t), image); err != nil || got.Digest != want {
+			if got, err := r.Resolve(wait(t), image, engine.KnownFacts); err != nil || got.Digest != want {
 				failed.Add(1)
 				t.Error(got, err)
 			}
@@ -96,7 +96,7 @@ func TestTagIsBelievedForItsTTLOnly(t *testing.T) {
 	short := newTest(t, nil, Config{Registries: entry, TagTTL: 1})
 	f := func(r *Resolver, want engine.Digest) {
 		t.Helper()
-		got, err := r.Resolve(wait(t), ref(t, "%s/app:1", reg.Host()))
+		got, err := r.Resolve(wait(t), ref(t, "%s/app:1", reg.Host()), engine.KnownFacts)
 		if err != nil || got.Digest != want || got.TTL <= 0 {
 			t.Errorf("got %+v, %v, want %s", got, err, want)
 		}
@@ -115,10 +115,10 @@ func TestFailuresAreNotRemembered(t *testing.T) {
 	reg := startRegistry(t, registrytest.Options{})
 	r := plain(t, reg)
 	image := ref(t, "%s/app:1", reg.Host())
-	_, err := r.Resolve(wait(t), image)
+	_, err := r.Resolve(wait(t), image, engine.KnownFacts)
 	wantFailure(t, err, engine.ReasonImageNotFound, "registry "+reg.Host()+" has no such image")
 	want := push(t, reg, "app:1")
-	if got, err := r.Resolve(wait(t), image); err != nil || got.Digest != want {
+	if got, err := r.Resolve(wait(t), image, engine.KnownFacts); err != nil || got.Digest != want {
 		t.Errorf("after the push: %+v, %v", got, err)
 	}
 }
@@ -237,10 +237,10 @@ func TestStats(t *testing.T) {
 	r := plain(t, reg)
 	push(t, reg, "app:1")
 	for _, tag := range []string{"1", "1", "none"} {
-		_, _ = r.Resolve(wait(t), ref(t, "%s/app:%s", reg.Host(), tag))
+		_, _ = r.Resolve(wait(t), ref(t, "%s/app:%s", reg.Host(), tag), engine.KnownFacts)
 	}
 	reg.SetFault(registrytest.ManifestByTag, registrytest.Status(503))
-	_, _ = r.Resolve(wait(t), ref(t, "%s/app:2", reg.Host()))
+	_, _ = r.Resolve(wait(t), ref(t, "%s/app:2", reg.Host()), engine.KnownFacts)
 	s := r.Stats()
 	got := map[string]uint64{}
 	for _, o := range s[0].Outcomes {
@@ -278,7 +278,7 @@ func TestClose(t *testing.T) {
 		}
 		r := newTest(t, &n, Config{Registries: []Registry{entry}})
 		for i := range 3 { // open, closed, and still closed
-			if got, err := r.Resolve(wait(t), ref(t, "%s/app:1", reg.Host())); err != nil || got.Digest != want {
+			if got, err := r.Resolve(wait(t), ref(t, "%s/app:1", reg.Host()), engine.KnownFacts); err != nil || got.Digest != want {
 				t.Errorf("TLS %v: %+v, %v", withTLS, got, err)
 			}
 			if i == 0 {
@@ -296,10 +296,10 @@ func TestSpans(t *testing.T) {
 	r := plain(t, reg)
 	recorder := tracetest.NewSpanRecorder()
 	ctx, span := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("test").Start(wait(t), "review")
-	if _, err := r.Resolve(ctx, ref(t, "%s/app:1", reg.Host())); err != nil {
+	if _, err := r.Resolve(ctx, ref(t, "%s/app:1", reg.Host()), engine.KnownFacts); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Resolve(ctx, ref(t, "%s/app:1", reg.Host())); err != nil {
+	if _, err := r.Resolve(ctx, ref(t, "%s/app:1", reg.Host()), engine.KnownFacts); err != nil {
 		t.Fatal(err)
 	}
 	var names []string

@@ -102,7 +102,7 @@ func BenchmarkTrips(b *testing.B) {
 			r, image, blob := startProcess(b, kind)
 			ctx := b.Context()
 			trips := func() {
-				if _, err := r.Resolve(ctx, image); err != nil {
+				if _, err := r.Resolve(ctx, image, engine.KnownFacts); err != nil {
 					b.Fatal(err)
 				}
 				if _, err := r.Manifest(ctx, image); err != nil {
@@ -178,7 +178,7 @@ func BenchmarkResolveHit(b *testing.B) {
 	ctx := b.Context()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := r.Resolve(ctx, image); err != nil {
+		if _, err := r.Resolve(ctx, image, engine.KnownFacts); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -318,11 +318,11 @@ type world struct{}
 
 func (world) Children(context.Context, engine.Reference) ([]engine.Child, error) { return nil, nil }
 
-func (world) Resolve(ctx context.Context, ref engine.Reference) (engine.Resolution, error) {
+func (world) Resolve(ctx context.Context, ref engine.Reference, _ engine.Known) (engine.Resolution, error) {
 	return engine.Resolution{}, &engine.Failure{Reason: engine.ReasonRegistryUnavailable, Public: "the registry did not answer", Err: io.ErrUnexpectedEOF}
 }
 
-func (world) Verify(context.Context, engine.Reference, *engine.Authority) (engine.Evidence, error) {
+func (world) Verify(context.Context, engine.Reference, *engine.Authority, engine.Known) (engine.Evidence, error) {
 	return engine.Evidence{}, &engine.Failure{Reason: engine.ReasonSignatureMissing, Public: "no signature was found"}
 }
 

@@ -42,16 +42,18 @@ func (b *backend) close() {
 // ports hands the engine the backend of the moment, so that registries and credentials can change under it.
 type ports struct{ current atomic.Pointer[backend] }
 
-func (p *ports) Resolve(ctx context.Context, ref engine.Reference) (engine.Resolution, error) {
-	return p.current.Load().resolver.Resolve(ctx, ref)
+func (p *ports) Resolve(ctx context.Context, ref engine.Reference, known engine.Known) (engine.Resolution, error) {
+	return p.current.Load().resolver.Resolve(ctx, ref, known)
 }
 
 func (p *ports) Children(ctx context.Context, ref engine.Reference) ([]engine.Child, error) {
 	return p.current.Load().resolver.Children(ctx, ref)
 }
 
-func (p *ports) Verify(ctx context.Context, ref engine.Reference, a *engine.Authority) (engine.Evidence, error) {
-	return p.current.Load().verifier.Verify(ctx, ref, a)
+func (p *ports) Verify(
+	ctx context.Context, ref engine.Reference, a *engine.Authority, known engine.Known,
+) (engine.Evidence, error) {
+	return p.current.Load().verifier.Verify(ctx, ref, a, known)
 }
 
 // swap puts b in place. The one before is closed when no review can be using it any more.

@@ -171,7 +171,7 @@ func (f *inspectFlags) judge() (*proof.Judge, error) {
 func (f *inspectFlags) look(ctx context.Context, r *resolver.Resolver, ref engine.Reference, judge *proof.Judge) (*inspected, error) {
 	out := &inspected{Image: ref.String(), Signatures: []inspectedItem{}, Missing: []string{}, Failures: []string{}}
 	if ref.Digest == "" {
-		resolution, err := r.Resolve(ctx, ref)
+		resolution, err := r.Resolve(ctx, ref, engine.KnownFacts)
 		if err != nil {
 			return nil, unresolved(err)
 		}

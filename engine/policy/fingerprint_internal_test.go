@@ -73,7 +73,6 @@ func TestFingerprintCoversTheEngine(t *testing.T) {
 		"Authority.RequireReferenceMatch": func(p *engine.Policy) { first(p).RequireReferenceMatch = false },
 		"Authority.MaxAge":                func(p *engine.Policy) { first(p).MaxAge = 2 },
 		"Authority.Distinct":              func(p *engine.Policy) { first(p).Distinct = true },
-		"Authority.Fresh":                 nil, // the engine's own
 		"Authority.Attestations":          func(p *engine.Policy) { first(p).Attestations = nil },
 		"Repository.Registry":             func(p *engine.Policy) { first(p).Repository.Registry = "z" },
 		"Repository.Path":                 func(p *engine.Policy) { first(p).Repository.Path = "z" },

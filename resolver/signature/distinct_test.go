@@ -18,8 +18,6 @@ func TestFresh(t *testing.T) {
 	either := *dev.authority
 	either.Identities = append(slices.Clone(either.Identities), boss.authority.Identities...)
 	either.Distinct = true
-	fresh := either
-	fresh.Fresh = true
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegistry()
 		r.putItems(t, first)
@@ -28,19 +26,19 @@ func TestFresh(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer v.Close()
-		expect := func(a *engine.Authority, want int) {
+		expect := func(known engine.Known, want int) {
 			t.Helper()
-			e, err := v.Verify(t.Context(), image, a)
+			e, err := v.Verify(t.Context(), image, &either, known)
 			if err != nil || len(e.Signatures) != want {
-				t.Errorf("fresh %v: %d signatures, %v; want %d", a.Fresh, len(e.Signatures), err, want)
+				t.Errorf("known %d: %d signatures, %v; want %d", known, len(e.Signatures), err, want)
 			}
 		}
-		expect(&either, 1)
+		expect(engine.KnownFacts, 1)
 		r.referItem(t, second)
 		time.Sleep(downloadTTL + time.Millisecond)
-		expect(&either, 1)
-		expect(&fresh, 2)
-		expect(&either, 2)
+		expect(engine.KnownFacts, 1)
+		expect(engine.KnownNow, 2)
+		expect(engine.KnownFacts, 2)
 	})
 }
 

@@ -51,7 +51,7 @@ func (r *registry) referItem(t testing.TB, item *signaturetest.Item) {
 // reason verifies the image.
 func (v *Verifier) reason(t testing.TB, a *engine.Authority) engine.Reason {
 	t.Helper()
-	e, err := v.Verify(t.Context(), image, a)
+	e, err := v.Verify(t.Context(), image, a, engine.KnownFacts)
 	if err != nil {
 		return asFailure(err).Reason
 	}
@@ -295,7 +295,7 @@ func TestRootThatIsNotThereYet(t *testing.T) {
 	waiting.Trust = trust
 	v := newVerifier(t, r)
 	for range 2 {
-		_, err := v.Verify(t.Context(), image, &waiting)
+		_, err := v.Verify(t.Context(), image, &waiting, engine.KnownFacts)
 		failure := asFailure(err)
 		wantReason(t, failure, engine.ReasonTrustRootMissing)
 		if !errors.Is(failure, proof.ErrNoRoot) {

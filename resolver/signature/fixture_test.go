@@ -325,7 +325,7 @@ func outcome(t testing.TB, f Fetcher, k key) (engine.Evidence, *engine.Failure) 
 
 func verify(t testing.TB, v *Verifier, k key) (engine.Evidence, *engine.Failure) {
 	t.Helper()
-	e, err := v.Verify(t.Context(), image, k.authority)
+	e, err := v.Verify(t.Context(), image, k.authority, engine.KnownFacts)
 	if err == nil {
 		if len(e.Signatures) == 0 || e.TTL <= 0 {
 			t.Fatalf("evidence without substance: %+v", e)

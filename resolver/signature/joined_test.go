@@ -166,7 +166,7 @@ func TestCallerLeaves(t *testing.T) {
 		defer leave()
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			_, err := v.Verify(first, image, k.authority)
+			_, err := v.Verify(first, image, k.authority, engine.KnownFacts)
 			var f *engine.Failure
 			if !errors.As(err, &f) || f.Reason != engine.ReasonTimeout || !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("the one who left got %v, want %s", err, engine.ReasonTimeout)
@@ -189,7 +189,7 @@ func TestCallerLeaves(t *testing.T) {
 		elsewhere.Digest = digestOf([]byte("another image"))
 		second, leave := context.WithCancel(t.Context())
 		wg.Go(func() {
-			_, err := v.Verify(second, elsewhere, k.authority)
+			_, err := v.Verify(second, elsewhere, k.authority, engine.KnownFacts)
 			if failure := asFailure(err); failure.Reason != engine.ReasonTimeout {
 				t.Errorf("got %v, want %s", failure, engine.ReasonTimeout)
 			}

@@ -115,7 +115,7 @@ func (h *house) putAt(t testing.TB, s signer, how format, predicateType, reposit
 
 func (h *house) verify(t testing.TB, a *engine.Authority) ([]engine.Signature, *engine.Failure) {
 	t.Helper()
-	e, err := h.verifier.Verify(t.Context(), h.image, a)
+	e, err := h.verifier.Verify(t.Context(), h.image, a, engine.KnownFacts)
 	if err != nil {
 		return nil, asFailure(err)
 	}
@@ -160,7 +160,7 @@ func TestPlaces(t *testing.T) {
 						h.put(t, s, how, "")
 					}
 					for _, v := range []*Verifier{h.verifier, none} { // with a hint and without
-						e, err := v.Verify(t.Context(), h.image, s.authority)
+						e, err := v.Verify(t.Context(), h.image, s.authority, engine.KnownFacts)
 						if err != nil || s.authority.Weigh(h.image, e.Signatures, time.Now()) != nil {
 							t.Errorf("%v: %+v, %v", formats, e, err)
 						}

@@ -89,7 +89,7 @@ func (h *house) sign(t testing.TB, image engine.Reference, k registrytest.Key, o
 
 // reason verifies h.image.
 func (h *house) reason(ctx context.Context) engine.Reason {
-	_, err := h.verifier.Verify(ctx, h.image, h.trusted)
+	_, err := h.verifier.Verify(ctx, h.image, h.trusted, engine.KnownFacts)
 	if err != nil {
 		return asFailure(err).Reason
 	}
@@ -122,7 +122,7 @@ func TestThroughARegistry(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				e, err := h.verifier.Verify(t.Context(), h.image, h.trusted)
+				e, err := h.verifier.Verify(t.Context(), h.image, h.trusted, engine.KnownFacts)
 				if err != nil || len(e.Signatures) != 1 || e.Signatures[0].Annotations["env"] != "prod" {
 					t.Errorf("signed: %+v, %v", e, err)
 				}

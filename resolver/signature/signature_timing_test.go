@@ -17,7 +17,7 @@ func BenchmarkFact(b *testing.B) {
 	ctx := b.Context()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := v.Verify(ctx, image, k.authority); err != nil {
+		if _, err := v.Verify(ctx, image, k.authority, engine.KnownFacts); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -41,7 +41,7 @@ func BenchmarkCold(b *testing.B) {
 	ctx := b.Context()
 	tagged := engine.Reference{Registry: h.registry.Host(), Repository: "team/app", Tag: "v1"}
 	resolve := func(b *testing.B) engine.Reference {
-		r, err := res.Resolve(ctx, tagged)
+		r, err := res.Resolve(ctx, tagged, engine.KnownFacts)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -60,7 +60,7 @@ func BenchmarkCold(b *testing.B) {
 		measure(b, func() {
 			v.facts.Invalidate()
 			v.downloads.Invalidate()
-			if _, err := v.Verify(ctx, resolve(b), h.trusted); err != nil {
+			if _, err := v.Verify(ctx, resolve(b), h.trusted, engine.KnownFacts); err != nil {
 				b.Fatal(err)
 			}
 		})

@@ -158,7 +158,9 @@ func (v *Verifier) Stats() Stats {
 
 // Verify implements [engine.Verifier]. Verifications are joined, and what they find is remembered for
 // Options.FactTTL; that nothing was found, or that what was found does not suffice, is not.
-func (v *Verifier) Verify(ctx context.Context, ref engine.Reference, a *engine.Authority) (engine.Evidence, error) {
+func (v *Verifier) Verify(
+	ctx context.Context, ref engine.Reference, a *engine.Authority, known engine.Known,
+) (engine.Evidence, error) {
 	if _, err := engine.ParseDigest(string(ref.Digest)); err != nil || a.Trust == nil || a.Trust.ID == "" {
 		return engine.Evidence{}, &engine.Failure{
 			Reason: engine.ReasonInternal,
@@ -172,18 +174,29 @@ func (v *Verifier) Verify(ctx context.Context, ref engine.Reference, a *engine.A
 		key.generation = generation
 	}
 	for round := 0; ; round++ {
-		loaded, err := v.facts.Do(ctx, key, func(ctx context.Context) (*fact, time.Duration, error) {
+		least := time.Duration(0) // that a fact must still have to live
+		if known == engine.KnownLately && round == 0 {
+			least = v.opts.FactTTL / 2
+		}
+		loaded, err := v.facts.Renew(ctx, key, least, func(ctx context.Context) (*fact, time.Duration, error) {
 			f := q.answer(ctx, round > 0 || a.Distinct)
+			switch {
+			case least == 0 || f.failure == nil || len(f.signatures) > 0:
+			case f.failure.Reason.Transient(): // the fact before will do
+				return nil, 0, f.failure
+			default: // and here it won't, for anybody
+				v.facts.Drop(key)
+			}
 			return f, f.ttl, nil
 		})
-		if err != nil {
+		if err != nil && loaded.TTL == 0 {
 			return engine.Evidence{}, asFailure(err)
 		}
 		f := loaded.Value
 		fresh := v.facts.Now()-f.at <= cache.Instant(downloadTTL)
 		complete := !f.partial && fresh && f.failure == nil
 		suffices := complete && round == 0 || q.suffices(f.signatures)
-		if a.Distinct && f.partial || a.Fresh && !fresh {
+		if a.Distinct && f.partial || known == engine.KnownNow && !fresh {
 			suffices = false
 		}
 		switch {

@@ -213,7 +213,7 @@ func TestWhatCannotBeVerifiedIsOurFault(t *testing.T) {
 		ref engine.Reference
 		a   *engine.Authority
 	}{{image, &noID}, {image, &noTrust}, {image, &noKey}, {image, &oddKey}, {badDigest, k.authority}, {engine.Reference{}, k.authority}} {
-		_, err := v.Verify(t.Context(), c.ref, c.a)
+		_, err := v.Verify(t.Context(), c.ref, c.a, engine.KnownFacts)
 		var f *engine.Failure
 		if !errors.As(err, &f) || f.Reason != engine.ReasonInternal {
 			t.Errorf("%v by %+v: got %v, want %s", c.ref, c.a, err, engine.ReasonInternal)
@@ -232,7 +232,7 @@ func TestSignatureOfAnotherRepositoryIsAnotherFact(t *testing.T) {
 	wantReason(t, failure, engine.ReasonPassed)
 	elsewhere := image
 	elsewhere.Repository = "team/other"
-	_, err := v.Verify(t.Context(), elsewhere, k.authority)
+	_, err := v.Verify(t.Context(), elsewhere, k.authority, engine.KnownFacts)
 	if failure = asFailure(err); failure.Reason != engine.ReasonSignatureMissing {
 		t.Errorf("got %v, want %s", failure, engine.ReasonSignatureMissing)
 	}
@@ -247,7 +247,7 @@ func TestPanicIsOneInvalidSignature(t *testing.T) {
 	r.put(manifestOf(t, layerOf(p, sign(t, k.usual, p))), p)
 	short := authorityOf(t, "short", ed25519.PublicKey("short"))
 	v := newVerifier(t, r)
-	_, err := v.Verify(t.Context(), image, short)
+	_, err := v.Verify(t.Context(), image, short, engine.KnownFacts)
 	failure := asFailure(err)
 	wantReason(t, failure, engine.ReasonSignatureInvalid)
 	if r := (*proof.Refusal)(nil); !errors.As(failure, &r) || !r.Panicked {

@@ -34,7 +34,7 @@ func TestOneRootThatIsNotThereYet(t *testing.T) {
 	if got := v.reason(t, trusting(s.authority.Trust.Roots[0].JSON)); got != engine.ReasonPassed {
 		t.Errorf("signed by the root that is there: %s", got)
 	}
-	_, err := v.Verify(t.Context(), image, trusting(other))
+	_, err := v.Verify(t.Context(), image, trusting(other), engine.KnownFacts)
 	failure := asFailure(err)
 	wantReason(t, failure, engine.ReasonTrustRootMissing)
 	if !errors.Is(failure, proof.ErrNoRoot) {
@@ -83,7 +83,7 @@ func TestUnvouched(t *testing.T) {
 			items = append(items, s.item(t, image, classic, ""))
 		}
 		r.putItems(t, items...)
-		_, err := newVerifier(t, r).Verify(t.Context(), image, c.authority)
+		_, err := newVerifier(t, r).Verify(t.Context(), image, c.authority, engine.KnownFacts)
 		failure := asFailure(err)
 		wantReason(t, failure, engine.ReasonSignatureInvalid)
 		if failure.Unvouched != c.unvouched || !strings.HasPrefix(failure.Public, c.public) {

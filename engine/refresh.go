@@ -1,0 +1,106 @@
+package engine
+
+import (
+	"context"
+	"math"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// refreshTimeout bounds a refresh. Those who ask are answered meanwhile, so it may take as long as a review may.
+const refreshTimeout = 8 * time.Second
+
+// refreshes are the verdicts that are decided anew in the background, because they are in use and near their end. The
+// zero value refreshes nothing.
+type refreshes struct {
+	places chan struct{} // a token for each that is under way
+
+	// done ends with the engine, for which close waits until none is running.
+	mu      sync.Mutex
+	closed  bool
+	done    context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	begun, renewed, failed, skipped atomic.Uint64
+}
+
+// RefreshStats counts the verdicts that were due to be decided anew in the background.
+type RefreshStats struct {
+	Begun   uint64
+	Renewed uint64 // of those begun: there is a new verdict, be it the same
+	Failed  uint64 // of those begun: nothing definite could be said, so the verdict before stayed until its own end
+	Skipped uint64 // not begun, because too many were under way
+}
+
+func (r *refreshes) open(most int) {
+	r.places = make(chan struct{}, most)
+	r.done, r.cancel = context.WithCancel(context.Background())
+}
+
+func (r *refreshes) close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.cancel()
+	r.running.Wait()
+}
+
+func (r *refreshes) stats() RefreshStats {
+	return RefreshStats{
+		Begun: r.begun.Load(), Renewed: r.renewed.Load(), Failed: r.failed.Load(), Skipped: r.skipped.Load(),
+	}
+}
+
+// begin runs f in the background, if there is a place; f says whether it could renew what it was for.
+func (r *refreshes) begin(f func(context.Context) bool) {
+	select {
+	case r.places <- struct{}{}:
+	default:
+		r.skipped.Add(1)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		<-r.places
+		return
+	}
+	r.begun.Add(1)
+	r.running.Go(func() {
+		defer func() { <-r.places }()
+		ctx, cancel := context.WithTimeout(r.done, refreshTimeout)
+		defer cancel()
+		if f(ctx) {
+			r.renewed.Add(1)
+		} else {
+			r.failed.Add(1)
+		}
+	})
+}
+
+// refresh decides about an image anew in the background, and lets a definite verdict take the place of the one before.
+// Without one, that stays, and no longer than it would have: what then becomes of the image is decided when it is asked
+// for after that.
+func (e *Engine) refresh(sc *scope, image string) {
+	image = strings.Clone(image)
+	e.refreshes.begin(func(ctx context.Context) bool {
+		ref, err := ParseReference(image)
+		if err != nil { // of which there are no verdicts in the cache
+			return false
+		}
+		loaded, err := e.verdicts.Renew(ctx, verdictKey{sc.fingerprint, image}, math.MaxInt64,
+			func(ctx context.Context) (*Verdict, time.Duration, error) {
+				j := newJudgement(e, sc, image, ref, KnownLately)
+				defer j.done()
+				v, ttl := j.decide(ctx)
+				if j.open {
+					return v, 0, nil // for those who have joined: by now they may have no other
+				}
+				return v, ttl, nil
+			})
+		return err == nil && loaded.TTL > 0
+	})
+}
