@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"runtime/debug"
 	"sync/atomic"
@@ -33,22 +32,13 @@ func (p protocol) String() string { return protocolNames[p] }
 // conn is one connection. It is served by one goroutine, which owns what is not atomic.
 type conn struct {
 	*tls.Conn
-	line    *line
-	written time.Duration // how long one write may take
+	line *line
 
 	certified bool   // the caller proved a client certificate
 	client    string // the name in it
 	linger    bool   // see Close
 
 	active atomic.Bool // carries a request now, or several
-}
-
-// Write gives each write its own deadline.
-func (c *conn) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.written)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(b)
 }
 
 // Limits of lingering.
@@ -68,24 +58,10 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// trackH2 is told when a connection begins and ends to carry requests.
-func trackH2(nc net.Conn, state http.ConnState) {
-	c, ok := nc.(*conn)
-	if !ok {
-		return
-	}
-	switch state {
-	case http.StateActive:
-		c.active.Store(true)
-	case http.StateIdle, http.StateClosed, http.StateHijacked:
-		c.active.Store(false)
-	}
-}
-
 // accept takes up a connection, which serve must then be called for.
 func (s *Server) accept(tcp *net.TCPConn) *conn {
 	l := &line{TCPConn: tcp}
-	c := &conn{Conn: tls.Server(l, s.tlsConfig), line: l, written: s.config.ReadTimeout}
+	c := &conn{Conn: tls.Server(l, s.tlsConfig), line: l}
 	s.counters.accepted.Add(1)
 	s.counters.open[protocolNone].Add(1)
 	if !s.track(c) {
@@ -99,8 +75,7 @@ func (s *Server) serve(c *conn) {
 	proto := protocolNone
 	defer func() {
 		if v := recover(); v != nil { // the libraries', or ours outside of a review
-			s.counters.panics.Add(1)
-			s.config.Logger.Error("a panic was recovered, and a connection closed", "panic", v, "stack", string(debug.Stack()))
+			s.recovered(v, debug.Stack())
 		}
 		_ = c.Close()
 		s.counters.open[proto].Add(-1)
@@ -122,6 +97,12 @@ func (s *Server) serve(c *conn) {
 	} else {
 		_ = s.h1.ServeConn(s.newH1Conn(c)) // what it returns is about callers that hung up
 	}
+}
+
+// recovered notes a panic outside of a review.
+func (s *Server) recovered(v any, stack []byte) {
+	s.counters.panics.Add(1)
+	s.config.Logger.Error("a panic was recovered, and a connection closed", "panic", v, "stack", string(stack))
 }
 
 // handshake finds out who calls. A caller that hangs up before it has said anything is no failure: load balancers

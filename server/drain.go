@@ -84,7 +84,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for patient := true; ; {
-		s.goAway() // time and again: a connection whose handshake was under way has not been told
+		s.h2.GoAway() // time and again: a connection whose handshake was under way has not been told
 		if s.closeConns(func(c *conn) bool { return !patient && !c.active.Load() }) == 0 {
 			s.Close()
 			return nil

@@ -1,14 +1,16 @@
 package server
 
-//lint:file-ignore SA1019 net/http serves only connections that it shook hands with itself; ServeConn takes ours.
-
 import (
-	"log"
-	"net/http"
-	"strconv"
+	"context"
+	"errors"
+	"io"
+	"net/url"
+	"os"
+	"strings"
 
 	"go.opentelemetry.io/otel/propagation"
-	"golang.org/x/net/http2"
+
+	"sluice/server/h2"
 )
 
 const (
@@ -16,84 +18,193 @@ const (
 	// handshake, when it would need more, and bursts of 500 pods are ordinary.
 	h2Streams = 2048
 
+	// h2Jobs is how many reviews of all connections may be decided at once that are not answered from the cache. Most
+	// of them wait for others: what really works is bounded by the engine.
+	h2Jobs = 8192
+
 	// h2StreamWindow is how much of one body may be under way unread: a small body at once, and a large one at
 	// 25 MB/s over 10 ms. h2ConnWindow is the same for all of a connection: more than the bodies that wait for room
 	// can hold (see maxWaiting), so that they don't stop the others.
 	h2StreamWindow = 256 << 10
 	h2ConnWindow   = 2 * maxWaiting * h2StreamWindow
+
+	// h2Held bounds small bodies that have begun to arrive, of all connections. The few that an honest caller has on
+	// the way need none of it.
+	h2Held = 64 << 20
 )
 
-// h2 is the HTTP/2 server, and the configuration that its connections take from net/http, whose Shutdown sends GOAWAY
-// to all of them. It is given one connection after another and listens to nothing itself.
-type h2 struct {
-	server http2.Server
-	base   http.Server
-}
-
-func (s *Server) newH2(logger *log.Logger) (*h2, error) {
-	h := &h2{
-		base: http.Server{
-			ReadTimeout:       s.config.ReadTimeout, // of one request's body
-			ReadHeaderTimeout: s.config.ReadTimeout,
-			IdleTimeout:       s.config.IdleTimeout,
-			// A head over this limit is answered 431 by the library, which nothing here can prevent; heads are the
-			// apiserver's own words, and a pod's author has no way into them.
-			MaxHeaderBytes: 64 << 10,
-			ConnState:      trackH2,
-			ErrorLog:       logger,
-		},
-		server: http2.Server{
-			MaxConcurrentStreams:         h2Streams,
-			MaxUploadBufferPerStream:     h2StreamWindow,
-			MaxUploadBufferPerConnection: h2ConnWindow,
-			IdleTimeout:                  s.config.IdleTimeout,
-		},
-	}
-	return h, http2.ConfigureServer(&h.base, &h.server)
-}
-
-func (s *Server) serveH2(c *conn) {
-	s.h2.server.ServeConn(c, &http2.ServeConnOpts{
-		Context:    s.base,
-		BaseConfig: &s.h2.base,
-		Handler:    &h2Door{s, c},
+// newH2 makes the HTTP/2 server. It is given one connection after another and listens to nothing itself.
+func (s *Server) newH2() *h2.Server {
+	return h2.New(h2.Config{
+		MaxStreams: h2Streams, MaxJobs: h2Jobs, SmallBody: freeBody, MaxHeld: h2Held,
+		StreamWindow: h2StreamWindow, ConnWindow: h2ConnWindow,
+		PrefaceTimeout: s.config.HandshakeTimeout, BodyTimeout: s.config.ReadTimeout,
+		WriteTimeout: s.config.ReadTimeout, IdleTimeout: s.config.IdleTimeout,
 	})
 }
 
-// goAway tells every HTTP/2 connection to finish what it has begun and not to begin anything more. It returns at once
-// and may be called again, for connections that came to be since.
-func (s *Server) goAway() { _ = s.h2.base.Shutdown(s.base) }
+func (s *Server) serveH2(c *conn) {
+	err := s.h2.Serve(s.base, c.Conn, &h2Door{server: s, conn: c})
+	var fault *h2.Panic
+	if errors.As(err, &fault) {
+		s.recovered(fault.Value, fault.Stack)
+	} else if err != nil {
+		s.config.Logger.Debug("an HTTP/2 connection was given up", "remote", c.RemoteAddr().String(), "error", clip(err.Error(), maxDetail))
+	}
+}
 
-// h2Door adapts the requests of one connection to [Server.receive].
+// h2Door adapts the requests of one connection to the one way of all reviews.
 type h2Door struct {
 	server *Server
 	conn   *conn
+	known  string // the path that a certified caller was last admitted at, with its query: nearly always the next one, too
 }
 
-// The values of headers that are always the same. They must not be changed.
-var (
-	jsonHeader = []string{contentType}
-	noHeader   []string // makes the library leave out Date, which costs a microsecond
-)
+var _ h2.Handler = (*h2Door)(nil)
 
-// ServeHTTP answers one request.
-func (h *h2Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s, header := h.server, w.Header()
-	header["Content-Type"], header["Date"] = jsonHeader, noHeader
-	if why := s.admit(h.conn, r.Method == http.MethodPost, []byte(r.URL.Path), []byte(r.Header.Get("Authorization"))); why != admitted {
-		if why == refusedMethod {
-			header.Set("Allow", "POST")
+// why says whether a request may be a review.
+func (h *h2Door) why(r *h2.Request) refusal {
+	path, _, _ := strings.Cut(r.Path, "?")
+	if strings.IndexByte(path, '%') >= 0 {
+		if plain, err := url.PathUnescape(path); err == nil {
+			path = plain
 		}
-		w.WriteHeader(why.code())
-		_, _ = w.Write(s.refusal(why)) // an error means that the caller has gone
-		return
 	}
-	x := s.door.acquire()
-	defer s.door.release(x)
-	x.protocol, x.client, x.query = protocolH2, h.conn.client, []byte(r.URL.RawQuery)
-	x.ctx, x.carrier = r.Context(), propagation.HeaderCarrier(r.Header)
-	status, _ := s.receive(x, r.Body, r.ContentLength)
-	header["Content-Length"] = []string{strconv.Itoa(len(x.reply))}
-	w.WriteHeader(status)
-	_, _ = w.Write(x.reply)
+	return h.server.admit(h.conn, r.Method == "POST", []byte(path), []byte(r.Authorization))
 }
+
+// Head admits a request.
+func (h *h2Door) Head(r *h2.Request) bool {
+	if h.known != "" && r.Path == h.known && r.Method == "POST" {
+		return true
+	}
+	ok := h.why(r) == admitted
+	if ok && h.conn.certified {
+		h.known = r.Path
+	}
+	return ok
+}
+
+// Refuse answers a request that was not admitted.
+func (h *h2Door) Refuse(r *h2.Request, _ []byte) h2.Reply {
+	why := h.why(r)
+	if why == admitted { // by a token that has just been read
+		why = refusedCaller
+	}
+	reply := h2.Reply{Status: why.code(), Body: h.server.refusal(why)}
+	if why == refusedMethod {
+		reply.Allow = "POST"
+	}
+	return reply
+}
+
+// exchange begins one.
+func (h *h2Door) exchange() *exchange {
+	x := h.server.door.acquire()
+	x.protocol, x.client = protocolH2, h.conn.client
+	return x
+}
+
+// job makes an exchange a job, and notes what only jobs need.
+func (h *h2Door) job(x *exchange, r *h2.Request, size int64) *h2Job {
+	if _, query, ok := strings.Cut(r.Path, "?"); ok {
+		x.query = []byte(query)
+	}
+	if r.TraceParent != "" {
+		x.carrier = h2Trace{r.TraceParent, r.TraceState}
+	}
+	return &h2Job{server: h.server, x: x, size: size}
+}
+
+// answer takes the reply out of an exchange, which is then over.
+func (h *h2Door) answer(x *exchange, status int, dst []byte) h2.Reply {
+	reply := h2.Reply{Status: status, Body: append(dst, x.reply...)}
+	h.server.door.release(x)
+	return reply
+}
+
+// Small decides a review if that takes no waiting.
+func (h *h2Door) Small(r *h2.Request, body, dst []byte) (h2.Reply, h2.Job) {
+	s, x := h.server, h.exchange()
+	if int64(len(body)) > s.config.MaxBody {
+		return h.answer(x, s.door.unusable(x, unusableTooLarge, s.tooLarge()), dst), nil
+	}
+	x.body = append(x.space(len(body))[:0], body...)
+	status, ok := s.door.hit(x)
+	if !ok {
+		return h2.Reply{}, h.job(x, r, 0)
+	}
+	return h.answer(x, status, dst), nil
+}
+
+// Large reads a review as HTTP/1.1 does.
+func (h *h2Door) Large(r *h2.Request) h2.Job {
+	return h.job(h.exchange(), r, r.ContentLength)
+}
+
+// Fail denies a request that did not arrive whole.
+func (h *h2Door) Fail(_ *h2.Request, why h2.Failure, dst []byte) h2.Reply {
+	d, x := &h.server.door, h.exchange()
+	status := statusOK
+	switch why {
+	case h2.BodyTooLate:
+		status = d.unusable(x, unusableIncomplete, incomplete(os.ErrDeadlineExceeded))
+	case h2.NoRoom:
+		status = d.noRoom(x)
+	default:
+		status = d.unusable(x, unusableHTTP, "the request's headers are too large")
+	}
+	return h.answer(x, status, dst)
+}
+
+// Active notes whether a drain may end the connection.
+func (h *h2Door) Active(under bool) { h.conn.active.Store(under) }
+
+// h2Job is a review that takes waiting: for the decision, or for its body.
+type h2Job struct {
+	server *Server
+	x      *exchange
+	size   int64 // of the body, if it is to be read; negative: not said
+}
+
+var _ h2.Job = (*h2Job)(nil)
+
+// Run decides the review.
+func (j *h2Job) Run(ctx context.Context, body io.Reader) h2.Reply {
+	j.x.ctx = ctx
+	var status int
+	if body == nil {
+		status = j.server.door.rest(j.x)
+	} else {
+		status, _ = j.server.receive(j.x, body, j.size)
+	}
+	return h2.Reply{Status: status, Body: j.x.reply}
+}
+
+// Shed denies the review: what a pod's author can bring about must not be a failure.
+func (j *h2Job) Shed() h2.Reply { return h2.Reply{Status: j.server.door.noRoom(j.x), Body: j.x.reply} }
+
+// Close gives back what the review has used.
+func (j *h2Job) Close() { j.server.door.release(j.x) }
+
+// h2Trace shows a request's trace to the propagator.
+type h2Trace struct{ parent, state string }
+
+var _ propagation.TextMapCarrier = h2Trace{}
+
+// Get returns the value of a header, or nothing.
+func (t h2Trace) Get(key string) string {
+	switch key {
+	case "traceparent":
+		return t.parent
+	case "tracestate":
+		return t.state
+	}
+	return ""
+}
+
+// Set does nothing: the headers have been read.
+func (h2Trace) Set(string, string) {}
+
+// Keys returns nothing: nobody asks.
+func (h2Trace) Keys() []string { return nil }

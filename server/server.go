@@ -16,6 +16,7 @@ import (
 	"github.com/valyala/fasthttp"
 	"go.opentelemetry.io/otel/trace"
 
+	"sluice/server/h2"
 	"sluice/server/wire"
 )
 
@@ -96,7 +97,7 @@ type Server struct {
 	complaints  seldom
 	gate        gate
 	h1          *fasthttp.Server
-	h2          *h2
+	h2          *h2.Server
 
 	base context.Context // ends with Close; all work is done under it
 	end  context.CancelFunc
@@ -139,9 +140,7 @@ func New(config Config) (*Server, error) {
 	}
 	said := chatter(config.Logger)
 	s.h1 = s.newH1(said)
-	if s.h2, err = s.newH2(said); err != nil {
-		return nil, fmt.Errorf("server: %w", err)
-	}
+	s.h2 = s.newH2()
 	return s, nil
 }
 

@@ -94,6 +94,7 @@ var rooms = map[string]room{
 		reason: "the front end turns bytes into verdicts; what a verdict rests on is not its business",
 	},
 	"server/wire":      {never: []string{"k8s.io", "github.com/valyala/fasthttp", "encoding/json", "fmt"}, reason: "codecs are small structs without reflection"},
+	"server/h2":        {never: []string{"sluice/engine", "net/http", "github.com/valyala/fasthttp", "log/slog"}, reason: "a protocol is the same whatever it carries"},
 	"server/telemetry": {never: []string{"sluice/engine"}, reason: "it takes functions, so that SDKs stay out of the decision"},
 	"server/admin":     {never: []string{"sluice/engine", "github.com/valyala/fasthttp"}, reason: "the admin plane shows what it is given"},
 	"bench/schedule": {
