@@ -38,6 +38,7 @@ func Run(ctx context.Context, p Plan) (*Result, error) {
 		defer runtime.GOMAXPROCS(n)
 	}
 	r := &run{plan: &p, records: newRecorder(p.length(), p.length()+min(p.Timeout, tail), p.Interval)}
+	r.sender, _ = p.Client.(Sender)
 	r.result = &Result{
 		Version: FormatVersion, Name: p.Name, Machine: ThisMachine(),
 		Load: Load{
@@ -149,7 +150,9 @@ type run struct {
 	plan    *Plan
 	result  *Result
 	records *recorder
-	begin   time.Time // of the first moment
+	sender  Sender      // the client, if it is one
+	begin   time.Time   // of the first moment
+	more    func() bool // whether a closed loop goes on; nil in an open one
 
 	picking  sync.Mutex // Workload.Next in a closed loop
 	flying   sync.WaitGroup
@@ -207,7 +210,7 @@ func (r *run) openLoop(ctx, work context.Context) {
 		}
 		r.intended.Add(1)
 		r.records.intend(at)
-		review := r.plan.Workload.Next()
+		f := &flight{run: r, review: r.plan.Workload.Next(), at: at}
 		if r.inFlight.Add(1) > int64(r.plan.MaxInFlight) {
 			r.inFlight.Add(-1)
 			r.dropped.Add(1)
@@ -215,10 +218,13 @@ func (r *run) openLoop(ctx, work context.Context) {
 			continue
 		}
 		r.flying.Add(1)
+		if r.sender != nil {
+			f.send()
+			continue
+		}
 		go func() {
-			defer r.flying.Done()
-			defer r.inFlight.Add(-1)
-			r.send(work, &review, at)
+			f.wait(work)
+			f.land()
 		}()
 	}
 	pace.until(r.plan.Schedule.Duration(), done)
@@ -227,38 +233,86 @@ func (r *run) openLoop(ctx, work context.Context) {
 // closedLoop keeps a number of reviews in flight.
 func (r *run) closedLoop(ctx, work context.Context) {
 	end := r.begin.Add(r.plan.Duration)
+	r.more = func() bool { return ctx.Err() == nil && time.Now().Before(end) }
 	for range r.plan.Closed {
-		r.flying.Go(func() {
-			r.inFlight.Add(1)
-			defer r.inFlight.Add(-1)
-			for ctx.Err() == nil && time.Now().Before(end) {
-				r.picking.Lock()
-				review := r.plan.Workload.Next()
-				r.picking.Unlock()
-				r.intended.Add(1)
-				at := time.Since(r.begin)
-				r.records.intend(at)
-				r.send(work, &review, at)
+		f := &flight{run: r}
+		r.flying.Add(1)
+		r.inFlight.Add(1)
+		if r.sender != nil {
+			f.next()
+			continue
+		}
+		go func() {
+			for f.again() {
+				f.wait(work)
 			}
-		})
+			f.land()
+		}()
 	}
-	r.flying.Wait()
 }
 
-// send sends one review that was meant to be sent at a moment, and notes what becomes of it.
-func (r *run) send(ctx context.Context, review *Review, at time.Duration) {
-	// A deadline costs a timer a review; but one that is never met costs no more than that, and what it guards against
-	// is a run that does not end.
-	ctx, cancel := context.WithTimeout(ctx, r.plan.Timeout)
+// flight is a review under way; in a closed loop, one after another.
+type flight struct {
+	run      *run
+	review   Review
+	at, sent time.Duration // when it was meant to be sent, and when it was
+}
+
+// wait sends the review and waits for what becomes of it.
+func (f *flight) wait(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, f.run.plan.Timeout)
 	defer cancel()
-	sent := time.Since(r.begin)
-	answer, err := r.plan.Client.Do(ctx, review)
-	now := time.Since(r.begin)
-	kind := ""
-	if err != nil {
-		kind = r.plan.Client.Kind(err)
+	f.sent = time.Since(f.run.begin)
+	f.note(f.run.plan.Client.Do(ctx, &f.review))
+}
+
+// send sends the review. Answered is told what becomes of it.
+func (f *flight) send() {
+	f.sent = time.Since(f.run.begin)
+	f.run.sender.Send(&f.review, f.run.begin.Add(f.sent+f.run.plan.Timeout), f)
+}
+
+// Answered implements [Receiver].
+func (f *flight) Answered(a Answer, err error) {
+	f.note(a, err)
+	f.next()
+}
+
+// next sends the next review of a closed loop, if there is to be one.
+func (f *flight) next() {
+	if f.again() {
+		f.send()
+	} else {
+		f.land()
 	}
-	r.records.answered(at, sent, now, review.Deny, answer, kind)
+}
+
+// again picks the next review of a closed loop, if there is to be one.
+func (f *flight) again() bool {
+	r := f.run
+	if r.more == nil || !r.more() {
+		return false
+	}
+	r.picking.Lock()
+	f.review = r.plan.Workload.Next()
+	r.picking.Unlock()
+	r.intended.Add(1)
+	f.at = time.Since(r.begin)
+	r.records.intend(f.at)
+	return true
+}
+
+func (f *flight) note(a Answer, err error) {
+	now, kind := time.Since(f.run.begin), ""
+	if err != nil {
+		kind = f.run.plan.Client.Kind(err)
+	}
+	f.run.records.answered(f.at, f.sent, now, f.review.Deny, a, kind)
+}
+
+func (f *flight) land() {
+	f.run.inFlight.Add(-1)
+	f.run.flying.Done()
 }
 
 // finish waits for the reviews that are under way: for all of them, or for a moment if the run was interrupted.

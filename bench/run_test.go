@@ -213,6 +213,47 @@ func TestClosedLoop(t *testing.T) {
 	}
 }
 
+// sender answers from a goroutine of its own, as a client does that needs none a review.
+type sender struct {
+	client
+	queue chan func()
+}
+
+func (s *sender) Send(r *Review, deadline time.Time, done Receiver) {
+	s.queue <- func() {
+		if time.Until(deadline) <= 0 {
+			done.Answered(Answer{}, context.DeadlineExceeded)
+			return
+		}
+		s.calls.Add(1)
+		done.Answered(right(context.Background(), r))
+	}
+}
+
+func TestSender(t *testing.T) {
+	s := &sender{queue: make(chan func(), 100)}
+	go func() {
+		for answer := range s.queue {
+			answer()
+		}
+	}()
+	defer close(s.queue)
+	for name, p := range map[string]Plan{
+		"open":   {Schedule: burst(50)},
+		"closed": {Closed: 7, Duration: 20 * time.Millisecond},
+	} {
+		p.Client = s
+		s.calls.Store(0)
+		res := mustRun(t, p)
+		if n := res.Counts; n.Sent != s.calls.Load() || n.Answered() != n.Sent || n.Sent < 7 || n.Wrong != 0 || n.Denied == 0 {
+			t.Errorf("%s: %d calls, %+v", name, s.calls.Load(), n)
+		}
+		if name == "open" && res.Counts.Sent != 50 {
+			t.Errorf("%d sent of 50", res.Counts.Sent)
+		}
+	}
+}
+
 func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &client{do: func(ctx context.Context, _ *Review) (Answer, error) {
