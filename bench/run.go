@@ -256,7 +256,15 @@ type flight struct {
 	run      *run
 	review   Review
 	at, sent time.Duration // when it was meant to be sent, and when it was
+	sending  atomic.Int32  // so that answers that come before Send returns don't pile up on the stack
 }
+
+// The states of a flight's sending.
+const (
+	sendReturned int32 = iota
+	sendCalled
+	sendAnswered // before it returned
+)
 
 // wait sends the review and waits for what becomes of it.
 func (f *flight) wait(ctx context.Context) {
@@ -275,16 +283,21 @@ func (f *flight) send() {
 // Answered implements [Receiver].
 func (f *flight) Answered(a Answer, err error) {
 	f.note(a, err)
-	f.next()
+	if !f.sending.CompareAndSwap(sendCalled, sendAnswered) {
+		f.next()
+	}
 }
 
 // next sends the next review of a closed loop, if there is to be one.
 func (f *flight) next() {
-	if f.again() {
+	for f.again() {
+		f.sending.Store(sendCalled)
 		f.send()
-	} else {
-		f.land()
+		if f.sending.CompareAndSwap(sendCalled, sendReturned) {
+			return
+		}
 	}
+	f.land()
 }
 
 // again picks the next review of a closed loop, if there is to be one.
@@ -331,6 +344,9 @@ func (r *run) finish(ctx context.Context, cancel context.CancelFunc) {
 	case <-landed:
 	case <-time.After(grace):
 		cancel()
+		if r.sender != nil {
+			r.sender.Close()
+		}
 		<-landed
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -251,6 +252,26 @@ func TestSender(t *testing.T) {
 		if name == "open" && res.Counts.Sent != 50 {
 			t.Errorf("%d sent of 50", res.Counts.Sent)
 		}
+	}
+}
+
+// atOnce answers before Send returns, and tells how deep the stack is.
+type atOnce struct {
+	client
+	deepest atomic.Int64
+}
+
+func (s *atOnce) Send(_ *Review, _ time.Time, done Receiver) {
+	depth := int64(runtime.Callers(0, make([]uintptr, 1000)))
+	s.deepest.Store(max(s.deepest.Load(), depth))
+	done.Answered(Answer{Status: 200, Verdict: true}, nil)
+}
+
+func TestSenderAnswersAtOnce(t *testing.T) {
+	s := &atOnce{}
+	res := mustRun(t, Plan{Client: s, Closed: 1, Duration: 20 * time.Millisecond})
+	if res.Counts.Sent < 2 || s.deepest.Load() > 50 {
+		t.Errorf("%d reviews, one in the other up to %d calls deep", res.Counts.Sent, s.deepest.Load())
 	}
 }
 
