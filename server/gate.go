@@ -8,7 +8,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // gate bounds how many handshakes compute at once. A handshake is 0.6 ms and more of a processor, fifty times what a
@@ -18,7 +17,7 @@ import (
 //
 // A handshake has a place only while it computes, so that a caller who is slow or silent holds nothing. What has begun
 // comes before what has not, so that a storm's first connections are of use before its last ones are. A thousand
-// handshakes at once take about a second with one place, as many as MaxConns allows four: all are done within
+// handshakes at once take one or two seconds with one place, as many as MaxConns allows four to six: all are done within
 // HandshakeTimeout, so that the server is never busy only with callers who have given up.
 type gate struct {
 	mu     sync.Mutex // guards the following
@@ -26,7 +25,6 @@ type gate struct {
 	queues [2]list.List
 
 	waiting atomic.Int64
-	busy    atomic.Int64 // ns that places were held
 }
 
 // The queues of a gate, of chan struct{}, the first one first.
@@ -92,7 +90,7 @@ type line struct {
 
 	ctx   context.Context // ends when the handshake must have
 	queue int
-	since time.Time // when the place was taken; zero without one
+	held  bool // a place
 }
 
 // begin takes up a handshake, which end ends.
@@ -104,12 +102,10 @@ func (l *line) end() {
 }
 
 func (l *line) leave() {
-	if l.since.IsZero() {
-		return
+	if l.held {
+		l.held = false
+		l.gate.leave()
 	}
-	l.gate.busy.Add(int64(time.Since(l.since)))
-	l.since = time.Time{}
-	l.gate.leave()
 }
 
 func (l *line) Read(b []byte) (int, error) {
@@ -127,7 +123,7 @@ func (l *line) Read(b []byte) (int, error) {
 		}
 		return n, net.ErrClosed
 	}
-	l.queue, l.since = begun, time.Now()
+	l.queue, l.held = begun, true
 	return n, nil
 }
 

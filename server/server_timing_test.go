@@ -10,6 +10,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/valyala/fasthttp"
 )
 
 // BenchmarkHit goes from request bytes to reply bytes.
@@ -53,8 +55,7 @@ func BenchmarkDenial(b *testing.B) {
 func BenchmarkH1(b *testing.B) {
 	f := start(b, newEngine(b))
 	body := reviewOf("good.example/a:1", "good.example/b:2")
-	raw := fmt.Appendf(nil, "POST /?timeout=30s HTTP/1.1\r\nHost: x\r\nUser-Agent: Go-http-client/1.1\r\nAccept: application/json, */*\r\n"+
-		"Content-Type: application/json\r\nAccept-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	raw := rawH1(body)
 	b.ReportAllocs()
 	b.SetParallelism(8)
 	b.RunParallel(func(pb *testing.PB) {
@@ -85,6 +86,36 @@ func BenchmarkH1(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkH1InMemory is what a hit costs outside of the kernel, the client's TLS included, next to a static answer of
+// fasthttp and an echo over TLS.
+func BenchmarkH1InMemory(b *testing.B) {
+	f := prepare(b, newEngine(b))
+	request := rawH1(reviewOf("good.example/a:1", "good.example/b:2"))
+	var answer []byte
+	exchanges(b, f, request, f.serveH1On, func(a []byte) bool { answer = bytes.Clone(a); return false })
+	_, body, _ := bytes.Cut(answer, []byte("\r\n\r\n"))
+	static := &fasthttp.Server{
+		NoDefaultServerHeader: true, NoDefaultDate: true, NoDefaultContentType: true,
+		Handler: func(ctx *fasthttp.RequestCtx) {
+			ctx.Response.Header.SetContentType(contentType)
+			ctx.Response.SetBodyRaw(body)
+		},
+	}
+	for _, bench := range []struct {
+		name  string
+		serve func(*tls.Conn)
+	}{
+		{"echo", echo(answer)},
+		{"static", func(c *tls.Conn) { _ = static.ServeConn(c) }},
+		{"sluice", f.serveH1On},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			exchanges(b, f, request, bench.serve, func([]byte) bool { return b.Loop() })
+		})
+	}
 }
 
 // BenchmarkH2 is net/http's client, whose own work is most of it.

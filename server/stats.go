@@ -95,6 +95,7 @@ type Stats struct {
 	Handshakes          uint64            // that succeeded
 	HandshakesFailed    uint64            // wrong certificate, no common version, too slow, not TLS
 	HandshakesAbandoned uint64            // the caller hung up, as probes and clients with a connection to spare do
+	HandshakesWaiting   int64             // that have something to compute now, and wait for their turn
 
 	CertificateExpiry time.Time // the first of the chain's
 	ClientCAExpiry    time.Time // the first of the bundle's; zero without one
@@ -132,8 +133,8 @@ func (s *Server) Stats() Stats {
 		ConnectionsAccepted: c.accepted.Load(),
 		Connections:         map[string]uint64{}, ConnectionsOpen: map[string]int64{},
 		Handshakes: c.handshakes.Load(), HandshakesFailed: c.handshakesFailed.Load(),
-		HandshakesAbandoned: c.handshakesAbandoned.Load(),
-		CertificateExpiry:   identity.certExpiry, ClientCAExpiry: identity.caExpiry,
+		HandshakesAbandoned: c.handshakesAbandoned.Load(), HandshakesWaiting: s.gate.waiting.Load(),
+		CertificateExpiry: identity.certExpiry, ClientCAExpiry: identity.caExpiry,
 	}
 	for _, o := range engine.Outcomes() {
 		for hit := range 2 {

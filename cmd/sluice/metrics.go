@@ -154,6 +154,8 @@ func (s *service) instruments() []telemetry.Instrument {
 				observe(int64(st.HandshakesFailed), label("result", "failed"))
 				observe(int64(st.HandshakesAbandoned), label("result", "abandoned"))
 			}),
+		frontGauge("sluice_handshakes_waiting", "TLS handshakes waiting for their turn to compute.",
+			func(st server.Stats, observe values) { observe(float64(st.HandshakesWaiting)) }),
 		frontGauge("sluice_certificate_expiry_timestamp_seconds", "When a certificate ends, as Unix time.",
 			func(st server.Stats, observe values) {
 				for _, c := range certificates(st) {
