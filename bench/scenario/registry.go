@@ -23,11 +23,12 @@ const maxImages = 100_000
 
 // order is what the registry's process is told to do, one on each line of its standard input.
 type order struct {
-	Fill    int           `json:"fill,omitempty"`   // images to make and to put below Folder
-	Folder  string        `json:"folder,omitempty"` //
-	Signed  bool          `json:"signed,omitempty"` // whether they are signed
-	Latency time.Duration `json:"latency"`          // before each answer, from now on
-	Reset   bool          `json:"reset,omitempty"`  // the counters
+	Fill    int           `json:"fill,omitempty"`    // images to make and to put below Folder
+	Folder  string        `json:"folder,omitempty"`  //
+	Signed  bool          `json:"signed,omitempty"`  // whether they are signed
+	OneRepo bool          `json:"oneRepo,omitempty"` // whether they are all in one repository
+	Latency time.Duration `json:"latency"`           // before each answer, from now on
+	Reset   bool          `json:"reset,omitempty"`   // the counters
 }
 
 // registryState is the answer to an order, one on each line of the standard output.
@@ -111,7 +112,6 @@ func ServeRegistry(ctx context.Context, in io.Reader, out io.Writer) error {
 			if o.Reset {
 				registry.Reset()
 			}
-			registry.SetFaultEverywhere(nil)
 			if o.Latency > 0 {
 				registry.SetFaultEverywhere(registrytest.Latency(o.Latency))
 			}
@@ -126,12 +126,15 @@ func ServeRegistry(ctx context.Context, in io.Reader, out io.Writer) error {
 const repositories = 50
 
 func fill(registry *registrytest.Registry, key registrytest.Key, o order) ([]image, error) {
-	images := make([]image, o.Fill)
+	images, spread := make([]image, o.Fill), repositories
+	if o.OneRepo {
+		spread = 1
+	}
 	var g errgroup.Group
 	g.SetLimit(8)
 	for i := range images {
 		g.Go(func() error {
-			repository, tag := fmt.Sprintf("%s/app-%d", o.Folder, i%repositories), fmt.Sprintf("v%d", i/repositories)
+			repository, tag := fmt.Sprintf("%s/app-%d", o.Folder, i%spread), fmt.Sprintf("v%d", i/spread)
 			digest, err := registry.PushImage(repository + ":" + tag)
 			if err == nil && o.Signed {
 				err = registry.Sign(repository, digest, key, registrytest.SignOptions{})
