@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"strconv"
@@ -133,7 +134,8 @@ func (v *service) get(ctx context.Context, path string) ([]byte, error) {
 	return body, err
 }
 
-// metrics are the samples of /metrics, by name and labels.
+// metrics are the samples of /metrics, by name and labels. Buckets of histograms are left out, and what is no number:
+// there are many, and JSON has no word for the latter.
 func (v *service) metrics(ctx context.Context) (map[string]float64, error) {
 	body, err := v.get(ctx, "/metrics")
 	if err != nil {
@@ -150,8 +152,13 @@ func (v *service) metrics(ctx context.Context) (map[string]float64, error) {
 		if i < 0 {
 			return nil, fmt.Errorf("/metrics: no sample: %q", text)
 		}
-		if all[text[:i]], err = strconv.ParseFloat(text[i+1:], 64); err != nil {
+		name, _, _ := strings.Cut(text[:i], "{")
+		value, err := strconv.ParseFloat(text[i+1:], 64)
+		if err != nil {
 			return nil, fmt.Errorf("/metrics: %w", err)
+		}
+		if !strings.HasSuffix(name, "_bucket") && !math.IsNaN(value) && !math.IsInf(value, 0) {
+			all[text[:i]] = value
 		}
 	}
 	return all, nil

@@ -65,7 +65,7 @@ func fakeService(how string) error {
 		}
 	})
 	mux.HandleFunc("/metrics", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, "# HELP a b\na 1\nb{c=\"d e\",f=\"g\"} 2.5\nb{c=\"h\",f=\"g\"} 4\nlimit %s\n", os.Getenv("GOMEMLIMIT"))
+		fmt.Fprintf(w, "# HELP a b\na 1\nb{c=\"d e\",f=\"g\"} 2.5\nb{c=\"h\",f=\"g\"} 4\nb_bucket{le=\"1\"} 3\nnone NaN\nlimit %s\n", os.Getenv("GOMEMLIMIT"))
 	})
 	if how != "mute" {
 		fmt.Fprintf(os.Stderr, "{\"msg\":\"serving\",\"address\":\"127.0.0.1:1\",\"admin\":%q}\n", admin.Addr())

@@ -99,6 +99,6 @@ measure, because the target did not answer; 130 interrupted, with a report of wh
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddCommand(newRun(), newCompare(), newVersion())
+	root.AddCommand(newRun(), newCompare(), newScenario(), newVersion())
 	return root
 }
