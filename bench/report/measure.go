@@ -121,6 +121,10 @@ func percentile(name string, p float64) measure {
 		if r.Latency.Count == 0 {
 			return 0, errNoAnswer
 		}
+		// Beyond the last point, nothing lower than the maximum is known to be enough.
+		if points := r.Latency.Points; len(points) == 0 || points[len(points)-1].Percent < p-1e-9 {
+			return float64(r.Latency.Max), nil
+		}
 		return float64(r.Latency.At(p)), nil
 	}}
 }

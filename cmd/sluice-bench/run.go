@@ -203,4 +203,3 @@ func unreachableHints(err error) []string {
 	}
 	return nil
 }
-
