@@ -78,10 +78,13 @@ func New(o Options) (bench.Client, error) {
 		return nil, err
 	}
 	d := &dialer{target: target, config: config}
-	if o.Lean {
-		return nil, errors.New("there is no lean client yet")
+	switch {
+	case !o.Lean:
+		return newApiservers(&o, d)
+	case o.Protocol == "h1":
+		return newLeanH1(&o, d), nil
 	}
-	return newApiservers(&o, d)
+	return newLeanH2(&o, d), nil
 }
 
 func (o *Options) complete() error {
@@ -95,6 +98,8 @@ func (o *Options) complete() error {
 		return errors.New("a client certificate and its key belong together")
 	case o.Token != "" && !httpguts.ValidHeaderFieldValue("Bearer "+o.Token) || textproto.TrimString(o.Token) != o.Token:
 		return errors.New("the token has characters that a header can't hold")
+	case len(o.Token)+len(o.URL) > 8<<10:
+		return errors.New("the URL and the token have more than 8 KiB")
 	case o.Apiservers < 1 || o.Apiservers > MaxApiservers:
 		return fmt.Errorf("between 1 and %d apiservers can be imitated, not %d", MaxApiservers, o.Apiservers)
 	case o.Lean && o.Cache:
