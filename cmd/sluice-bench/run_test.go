@@ -71,7 +71,7 @@ d{} -1`))
 			t.Errorf("%.40q: %v", bad, got)
 		}
 	}
-	if _, err := readMetrics(strings.NewReader(strings.Repeat("a 1\n", maxExposition/4+1))); err == nil {
+	if _, err := readMetrics(strings.NewReader(strings.Repeat("# "+strings.Repeat("a", 1<<19)+"\n", maxExposition>>19))); err == nil {
 		t.Error("any amount of metrics is read")
 	}
 }
