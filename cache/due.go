@@ -24,13 +24,14 @@ func newValue[V any](v V, now Instant, ttl time.Duration, epoch uint64) *value[V
 	return made
 }
 
-// claim tells one caller that the value is due at now, and makes it due again half way to its end: so that, should it
-// not be renewed, a bounded number of others try. It writes nothing before the value is due.
+// claim tells one caller that the value is due at now, and makes it due again when an eighth to a half of what remains
+// is over: so that, should it not be renewed, a bounded number of others try. It writes nothing before the value is due.
 func (v *value[V]) claim(now Instant) bool {
 	due := v.due.Load()
 	if int64(now) < due || due == 0 {
 		return false
 	}
-	again := now + max((v.expires-now)/2, Instant(dueAgain))
+	remains := max(v.expires-now, 1)
+	again := now + max(remains/8+rand.N(remains*3/8+1), Instant(dueAgain))
 	return v.due.CompareAndSwap(due, int64(again))
 }
