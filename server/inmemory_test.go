@@ -16,6 +16,9 @@ type inMemory struct {
 	after       bool
 	read, write *bytes.Buffer
 	otherEnd    func()
+
+	readBy, writeBy time.Time // the deadlines
+	moved           int       // how often they were set
 }
 
 func (m *inMemory) Read(b []byte) (int, error) {
@@ -35,10 +38,17 @@ func (m *inMemory) Write(b []byte) (int, error) {
 	return m.write.Write(b)
 }
 
-func (m *inMemory) Close() error                     { return nil }
-func (m *inMemory) SetDeadline(time.Time) error      { return nil }
-func (m *inMemory) SetReadDeadline(time.Time) error  { return nil }
-func (m *inMemory) SetWriteDeadline(time.Time) error { return nil }
+func (m *inMemory) Close() error { return nil }
+
+func (m *inMemory) SetReadDeadline(t time.Time) error {
+	m.readBy, m.moved = t, m.moved+1
+	return nil
+}
+
+func (m *inMemory) SetWriteDeadline(t time.Time) error {
+	m.writeBy, m.moved = t, m.moved+1
+	return nil
+}
 
 // rawH1 is what the apiserver sends for a review.
 func rawH1(body string) []byte {
@@ -46,16 +56,15 @@ func rawH1(body string) []byte {
 		"Accept: application/json, */*\r\nContent-Type: application/json\r\nAccept-Encoding: gzip\r\n\r\n%s", len(body), body)
 }
 
-// exchanges has serve carry a connection, on which request is sent as long as more says so, which is asked after each
-// answer. It all happens on the caller's goroutine. An answer ends with }.
-func exchanges(t testing.TB, f *fixture, request []byte, serve func(*tls.Conn), more func(answer []byte) bool) {
+// shakeHands makes a connection in memory.
+func shakeHands(t testing.TB, f *fixture) (here, there *inMemory, server, client *tls.Conn) {
 	t.Helper()
 	a, b := net.Pipe()
-	here, there := &inMemory{Conn: a, read: &bytes.Buffer{}, write: &bytes.Buffer{}}, &inMemory{Conn: b}
+	here, there = &inMemory{Conn: a, read: &bytes.Buffer{}, write: &bytes.Buffer{}}, &inMemory{Conn: b}
 	there.read, there.write = here.write, here.read
 	config := f.clientTLS(t)
 	config.ServerName, config.NextProtos = "127.0.0.1", []string{"http/1.1"}
-	server, client := tls.Server(here, f.tlsConfig), tls.Client(there, config)
+	server, client = tls.Server(here, f.tlsConfig), tls.Client(there, config)
 	shaken := make(chan error, 1)
 	go func() { shaken <- client.Handshake() }()
 	if err := server.Handshake(); err != nil {
@@ -65,6 +74,14 @@ func exchanges(t testing.TB, f *fixture, request []byte, serve func(*tls.Conn), 
 		t.Fatal(err)
 	}
 	here.after, there.after = true, true
+	return here, there, server, client
+}
+
+// exchanges has serve carry a connection, on which request is sent as long as more says so, which is asked after each
+// answer. It all happens on the caller's goroutine.
+func exchanges(t testing.TB, f *fixture, request []byte, serve func(*tls.Conn), more func(answer []byte) bool) {
+	t.Helper()
+	here, there, server, client := shakeHands(t, f)
 	answer := make([]byte, 4096)
 	here.otherEnd = func() {
 		n := 0
