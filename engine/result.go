@@ -13,6 +13,10 @@ type Request struct {
 type Annotation struct {
 	Key   string
 	Value []byte
+
+	// Plain says that Value is known to be printable ASCII without quotes and backslashes, so that whoever writes it
+	// down need not look for what must be escaped. It may be false of such a value, too.
+	Plain bool
 }
 
 // Result is the answer to a Request. It holds the scratch memory of an answer and is meant to be used again; the zero
@@ -22,15 +26,19 @@ type Result struct {
 	Reason  Reason
 	Hit     bool // every image was answered from the cache
 
-	scope    *scope
-	verdicts []*Verdict            // one a distinct image, in the order of the request
-	seen     map[*Verdict]struct{} // used beyond fewVerdicts
+	scope    *scope     // nil if no engine decided
+	verdicts []*Verdict // one a distinct image, in the order of the request
+	seen     seen       // used beyond fewVerdicts
+	decisive *Verdict   // the first of those that weigh most
+	weight   uint8      // of it
+	policy   string     // the first that is named by those that weigh as much; may be empty
+	said     bool       // there is a message among them
 	text     []byte
 	audit    []byte
 	notes    [6]Annotation
 }
 
-// fewVerdicts is up to where comparing with each beats a map.
+// fewVerdicts is up to where comparing with each beats a table.
 const fewVerdicts = 16
 
 func (r *Result) begin(sc *scope) {
@@ -38,7 +46,8 @@ func (r *Result) begin(sc *scope) {
 	r.scope = sc
 	clear(r.verdicts) // lets go of what evicted entries would keep alive
 	r.verdicts = r.verdicts[:0]
-	clear(r.seen)
+	r.seen.clear()
+	r.decisive, r.weight, r.policy, r.said = nil, 0, "", false
 	r.text, r.audit = r.text[:0], r.audit[:0]
 }
 
@@ -50,44 +59,25 @@ func (r *Result) add(v *Verdict) {
 				return
 			}
 		}
-	} else {
-		if len(r.seen) == 0 {
-			if r.seen == nil {
-				r.seen = make(map[*Verdict]struct{})
-			}
-			for _, have := range r.verdicts {
-				r.seen[have] = struct{}{}
-			}
-		}
-		if _, ok := r.seen[v]; ok {
-			return
-		}
-		r.seen[v] = struct{}{}
+	} else if r.seen.add(r.verdicts, v) {
+		return
 	}
 	r.verdicts = append(r.verdicts, v)
+	r.said = r.said || v.Message != ""
+	switch w := v.weight(); {
+	case r.decisive == nil || w > r.weight:
+		r.decisive, r.weight, r.policy = v, w, v.Policy
+	case w == r.weight && r.policy == "":
+		r.policy = v.Policy
+	}
 }
 
 // finish combines the images' verdicts: the highest ranking outcome, and the first reason for it.
 func (r *Result) finish() {
-	r.Outcome, r.Reason = Allow, ReasonPassed
-	for i, v := range r.verdicts {
-		if i == 0 || rank[v.Outcome] > rank[r.Outcome] ||
-			v.Outcome == Allow && r.Outcome == Allow && v.Warning && !r.warned(i) {
-			r.Outcome, r.Reason = v.Outcome, v.Reason
-		}
+	r.Outcome, r.Reason = Deny, ReasonInvalidRequest
+	if r.decisive != nil {
+		r.Outcome, r.Reason = r.decisive.Outcome, r.decisive.Reason
 	}
-	if len(r.verdicts) == 0 {
-		r.Outcome, r.Reason = Deny, ReasonInvalidRequest
-	}
-}
-
-func (r *Result) warned(before int) bool {
-	for _, v := range r.verdicts[:before] {
-		if v.Warning {
-			return true
-		}
-	}
-	return false
 }
 
 // Images returns the verdict on each distinct image, in the order of the request.
@@ -104,6 +94,9 @@ func (r *Result) Message() []byte {
 	if len(r.verdicts) == 0 && r.Outcome != Allow {
 		r.text = append(r.text, "the review names no image; a pod has at least one container"...)
 		return r.text
+	}
+	if !r.said {
+		return nil
 	}
 	left := 0
 	for _, v := range r.verdicts {
@@ -126,59 +119,71 @@ func (r *Result) Message() []byte {
 	return r.text
 }
 
+// Ruling returns what the answer has in common with others, or nil if no engine decided.
+func (r *Result) Ruling() *Ruling {
+	if r.scope == nil {
+		return nil
+	}
+	v := r.decisive
+	if v == nil || v.Policy != r.policy || v.Outcome != r.Outcome || v.Reason != r.Reason {
+		return r.scope.ruling(rulingKey{r.policy, r.Outcome, r.Reason, r.warned()})
+	}
+	ruling := v.ruling.Load()
+	if ruling == nil {
+		ruling = r.scope.ruling(rulingKey{r.policy, r.Outcome, r.Reason, r.warned()})
+		v.ruling.Store(ruling)
+	}
+	return ruling
+}
+
+// warned tells whether the review is allowed with warnings.
+func (r *Result) warned() bool { return r.Outcome == Allow && r.decisive != nil && r.decisive.Warning }
+
+// Audit returns the audit annotations, the same for the same verdicts: the plugin replays them from its own cache, so
+// they hold no time and no id. Keys are of the form that the plugin accepts: letters and dashes. They are those of
+// Ruling, and those of Details.
+func (r *Result) Audit() []Annotation {
+	ruling := r.Ruling()
+	if ruling == nil {
+		n := len(r.Outcome.String())
+		r.audit = append(append(r.audit[:0], r.Outcome.String()...), r.Reason.String()...)
+		return append(r.notes[:0], Annotation{"verdict", r.audit[:n:n], true}, Annotation{"reason", r.audit[n:], true})
+	}
+	return r.details(append(r.notes[:0], ruling.audit...))
+}
+
+// Details returns the audit annotations that are this review's own.
+func (r *Result) Details() []Annotation { return r.details(r.notes[:0]) }
+
 // maxAudit bounds the resolved digests in the audit annotation of one review.
 const maxAudit = 64 << 10
 
-// Audit returns the audit annotations, the same for the same verdicts: the plugin replays them from its own cache, so
-// they hold no time and no id. Keys are of the form that the plugin accepts: letters and dashes.
-func (r *Result) Audit() []Annotation {
-	notes := r.notes[:0]
-	verdict := r.Outcome.String()
-	warned := r.Outcome == Allow && r.warned(len(r.verdicts))
-	if warned {
-		verdict = "warn"
-	}
-	r.audit = r.audit[:0]
-	add := func(key string, from int) {
-		notes = append(notes, Annotation{key, r.audit[from:len(r.audit):len(r.audit)]})
-	}
-	r.audit = append(r.audit, verdict...)
-	add("verdict", 0)
-	from := len(r.audit)
-	r.audit = append(r.audit, r.Reason.String()...)
-	add("reason", from)
-	from = len(r.audit)
+func (r *Result) details(notes []Annotation) []Annotation {
+	b, plain := r.audit[:0], true
 	for _, v := range r.verdicts {
-		if v.Policy != "" && v.Outcome == r.Outcome && v.Warning == warned {
-			r.audit = append(r.audit, v.Policy...)
-			add("policy", from)
-			break
-		}
-	}
-	if r.scope != nil {
-		from = len(r.audit)
-		r.audit = append(r.audit, r.scope.short...)
-		add("fingerprint", from)
-	}
-	from = len(r.audit)
-	for _, v := range r.verdicts {
-		if v.Digest == "" || len(r.audit)-from > maxAudit {
+		if v.Digest == "" {
 			continue
 		}
-		if len(r.audit) > from {
-			r.audit = append(r.audit, ' ')
+		if len(b) > maxAudit {
+			break
 		}
-		r.audit = append(r.audit, v.Image...)
-		if n := len(v.Image) - len(v.Digest); n < 0 || v.Image[n:] != string(v.Digest) {
-			r.audit = append(r.audit, '@')
-			r.audit = append(r.audit, v.Digest...)
+		if len(b) > 0 {
+			b = append(b, ' ')
+		}
+		shape := v.shape()
+		plain = plain && shape&shapePlain != 0
+		b = append(b, v.Image...)
+		if shape&shapePinned == 0 {
+			b = append(b, '@')
+			b = append(b, v.Digest...)
 		}
 	}
-	if len(r.audit) > from {
-		add("digests", from)
+	r.audit = b
+	if len(b) > 0 {
+		notes = append(notes, Annotation{"digests", b, plain})
 	}
-	if warned {
-		notes = append(notes, Annotation{"warnings", r.Message()})
+	if r.warned() {
+		notes = append(notes, Annotation{Key: "warnings", Value: r.Message()})
 	}
 	return notes
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"sluice/cache"
@@ -92,10 +93,14 @@ type Snapshot struct {
 	policies    []*Policy
 	noMatch     NoMatch
 	fingerprint string
-	scopes      *cache.Memo[string, *scope]
+	scopes      *cache.Memo[string, *scope] // by namespace
+
+	mu       sync.Mutex
+	distinct map[[32]byte]*scope // by fingerprint
 }
 
-// maxScopes bounds how many namespaces a snapshot remembers the rules of. Beyond it they are found anew.
+// maxScopes bounds how many namespaces a snapshot remembers the rules of, and how many different rules. Beyond it they
+// are found anew.
 const maxScopes = 4096
 
 // NewSnapshot makes a snapshot of policies, of which it keeps a copy sorted by name.
@@ -104,6 +109,7 @@ func NewSnapshot(policies []*Policy, noMatch NoMatch) *Snapshot {
 		policies: slices.SortedFunc(slices.Values(policies), func(a, b *Policy) int { return strings.Compare(a.Name, b.Name) }),
 		noMatch:  noMatch,
 		scopes:   cache.NewMemo[string, *scope](maxScopes),
+		distinct: make(map[[32]byte]*scope),
 	}
 	all := newScope(s.policies, noMatch)
 	s.fingerprint = all.short
@@ -123,6 +129,20 @@ type scope struct {
 	noMatch     NoMatch
 	fingerprint [32]byte
 	short       string
+	rulings     *cache.Memo[rulingKey, *Ruling]
+}
+
+// maxRulings is how many rulings a scope remembers. A policy has few, one for each reason that there ever was.
+const maxRulings = 64
+
+// ruling returns the ruling of a kind. It neither locks nor allocates for one that was there before.
+func (sc *scope) ruling(k rulingKey) *Ruling {
+	if r, ok := sc.rulings.Get(k); ok {
+		return r
+	}
+	r := newRuling(k, sc.short)
+	sc.rulings.Put(k, r)
+	return r
 }
 
 func newScope(policies []*Policy, noMatch NoMatch) *scope {
@@ -131,7 +151,7 @@ func newScope(policies []*Policy, noMatch NoMatch) *scope {
 	for _, p := range policies { // in order of their names, so that equal sets are equal
 		h.Write(p.Fingerprint[:])
 	}
-	sc := &scope{policies: policies, noMatch: noMatch}
+	sc := &scope{policies: policies, noMatch: noMatch, rulings: cache.NewMemo[rulingKey, *Ruling](maxRulings)}
 	h.Sum(sc.fingerprint[:0])
 	sc.short = hex.EncodeToString(sc.fingerprint[:6])
 	return sc
@@ -148,9 +168,22 @@ func (s *Snapshot) scope(namespace string) *scope {
 			apply = append(apply, p)
 		}
 	}
-	sc := newScope(apply, s.noMatch)
+	sc := s.share(newScope(apply, s.noMatch))
 	if len(namespace) <= maxNamespace {
 		s.scopes.Put(strings.Clone(namespace), sc)
+	}
+	return sc
+}
+
+// share returns the scope that has the same rules, so that namespaces share what is remembered of it.
+func (s *Snapshot) share(sc *scope) *scope {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if same, ok := s.distinct[sc.fingerprint]; ok {
+		return same
+	}
+	if len(s.distinct) < maxScopes {
+		s.distinct[sc.fingerprint] = sc
 	}
 	return sc
 }

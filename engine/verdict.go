@@ -3,6 +3,8 @@ package engine
 import (
 	"fmt"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -46,6 +48,52 @@ type Verdict struct {
 	Policy  string // the policy that decided; empty if several passed or none matched
 	Message string // for people, where the image is not allowed or there is a warning: image, rule and remedy
 	Detail  string // for the log only
+
+	// Found out when the verdict is first part of an answer, and from then on always the same.
+	shapes atomic.Uint32          // see shape
+	ruling atomic.Pointer[Ruling] // for an answer that this verdict alone decides; by the rules it was made by
+}
+
+// What is known of the text of a verdict's Image and Digest.
+const (
+	shapeKnown  = 1 << iota
+	shapePlain  // both are plain, see isPlain
+	shapePinned // the image ends with the digest
+)
+
+// shape tells about the text of Image and Digest.
+func (v *Verdict) shape() uint32 {
+	shape := v.shapes.Load()
+	if shape == 0 {
+		shape = shapeKnown
+		if isPlain(v.Image) && isPlain(string(v.Digest)) {
+			shape |= shapePlain
+		}
+		if strings.HasSuffix(v.Image, string(v.Digest)) {
+			shape |= shapePinned
+		}
+		v.shapes.Store(shape)
+	}
+	return shape
+}
+
+// isPlain tells whether s is printable ASCII without quotes and backslashes.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' || s[i] == '"' || s[i] == '\\' || s[i] == '\'' || s[i] == '`' {
+			return false
+		}
+	}
+	return true
+}
+
+// weight orders verdicts: those that weigh most decide the review.
+func (v *Verdict) weight() uint8 {
+	w := rank[v.Outcome] << 1
+	if v.Warning {
+		w |= 1
+	}
+	return w
 }
 
 // problem is why one policy does not pass for one image.

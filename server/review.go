@@ -123,7 +123,7 @@ func (d *door) release(x *exchange) {
 	}
 	x.review.Reset()
 	x.body, x.query, x.ctx, x.carrier, x.client, x.waited, x.begin = nil, nil, nil, nil, "", 0, -1
-	x.request, x.answer.Reason = engine.Request{}, nil
+	x.request, x.answer.Reason, x.answer.Prepared = engine.Request{}, nil, nil
 	d.pool.Put(x)
 }
 
@@ -227,14 +227,26 @@ func (d *door) write(x *exchange) int {
 		x.reply = wire.AppendStatus(x.reply, statusShed, wordShed, message)
 		return statusShed
 	}
-	x.answer.Allowed = x.result.Outcome == engine.Allow
-	x.answer.Reason = message
-	x.answer.Audit = x.answer.Audit[:0]
-	for _, a := range x.result.Audit() {
-		x.answer.Audit = append(x.answer.Audit, wire.Annotation{Key: a.Key, Value: a.Value})
+	x.answer.Allowed, x.answer.Reason = x.result.Outcome == engine.Allow, message
+	if ruling := x.result.Ruling(); ruling != nil {
+		x.answer.Prepared = ruling.Form(prepareAudit)
+		x.answer.Audit = appendAudit(x.answer.Audit[:0], x.result.Details())
+	} else {
+		x.answer.Prepared = nil
+		x.answer.Audit = appendAudit(x.answer.Audit[:0], x.result.Audit())
 	}
 	x.reply = wire.AppendReply(x.reply, &x.answer)
 	return statusOK
+}
+
+// prepareAudit writes down what all the answers of one ruling have in common.
+func prepareAudit(r *engine.Ruling) []byte { return wire.Prepare(appendAudit(nil, r.Audit())) }
+
+func appendAudit(dst []wire.Annotation, audit []engine.Annotation) []wire.Annotation {
+	for i := range audit {
+		dst = append(dst, wire.Annotation(audit[i]))
+	}
+	return dst
 }
 
 // took is how long the review has taken since its request was read.

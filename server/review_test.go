@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"strings"
@@ -241,6 +242,51 @@ func TestExchangeIsUsedAgain(t *testing.T) {
 			if f.door.acquire() == x {
 				t.Errorf("an exchange %s is kept", what)
 			}
+		}
+	}
+}
+
+// TestReplyIsWhole compares replies, whose parts are prepared, with what the decision says: of misses, of hits, and of
+// hits whose ruling has been written down before.
+func TestReplyIsWhole(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	f := prepare(t, e)
+	const digest = "@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	for _, images := range [][]string{
+		{"good.example/a:1"}, {"good.example/a:1" + digest}, {"good.example/a" + digest, "good.example/b:1", "good.example/b:2" + digest},
+		{"bad.example/a:1"}, {"good.example/a" + digest, "bad.example/a\"<:1", "nginx"}, {"NGINX::@@ //é\u2028\xff"}, {"nobody.example/a:1"},
+	} {
+		for range 3 {
+			x := f.door.acquire()
+			x.body = []byte(reviewOf(images...))
+			if status := f.door.decide(x); status != 200 {
+				t.Fatalf("%q: %d", images, status)
+			}
+			type status struct {
+				Allowed          bool              `json:"allowed"`
+				Reason           string            `json:"reason,omitempty"`
+				AuditAnnotations map[string]string `json:"auditAnnotations,omitempty"`
+			}
+			want := struct {
+				Kind, APIVersion string
+				Status           status
+			}{reviewKind, reviewVersion, status{x.result.Outcome == engine.Allow, string(x.result.Message()), map[string]string{}}}
+			for _, a := range x.result.Audit() {
+				want.Status.AuditAnnotations[a.Key] = string(a.Value)
+			}
+			got := want
+			got.Status = status{}
+			if err := json.Unmarshal(x.reply, &got); err != nil {
+				t.Fatalf("%v: %s", err, x.reply)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%q: %s", images, diff)
+			}
+			if n := len(want.Status.AuditAnnotations); n < 3 || bytes.Count(x.reply, []byte(`"verdict":`)) != 1 {
+				t.Errorf("%q: %d annotations: %s", images, n, x.reply)
+			}
+			f.door.release(x)
 		}
 	}
 }

@@ -40,6 +40,10 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { AppendReply(buf, &reply) }); n != 0 {
 		t.Errorf("AppendReply: %v allocations", n)
 	}
+	reply.Prepared, reply.Audit = Prepare(reply.Audit[:3]), reply.Audit[3:]
+	if n := testing.AllocsPerRun(100, func() { AppendReply(buf, &reply) }); n != 0 {
+		t.Errorf("AppendReply of prepared annotations: %v allocations", n)
+	}
 	if n := testing.AllocsPerRun(100, func() { AppendStatus(buf, 403, "Forbidden", reply.Reason) }); n != 0 {
 		t.Errorf("AppendStatus: %v allocations", n)
 	}

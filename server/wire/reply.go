@@ -11,8 +11,12 @@ import (
 // Reply is the verdict on a review.
 type Reply struct {
 	Allowed bool
-	Reason  []byte       // for the pod's author; left out if empty. The apiserver shows it on a denial only
-	Audit   []Annotation // for the audit event; left out if empty
+	Reason  []byte // for the pod's author; left out if empty. The apiserver shows it on a denial only
+
+	// For the audit event; left out if both are empty. Prepared is annotations as Prepare has written them, which come
+	// before those of Audit.
+	Prepared []byte
+	Audit    []Annotation
 }
 
 // Annotation is one line that the apiserver writes to the audit event of a request. The key is 1 to 63 characters of
@@ -20,6 +24,7 @@ type Reply struct {
 type Annotation struct {
 	Key   string
 	Value []byte
+	Plain bool // Value is known to be ASCII that needs no escape. It is not looked at again
 }
 
 const (
@@ -42,20 +47,38 @@ func AppendReply(dst []byte, r *Reply) []byte {
 		dst = appendEscaped(dst, r.Reason)
 		dst = append(dst, '"')
 	}
+	dst = append(dst, r.Prepared...)
 	if len(r.Audit) > 0 {
-		dst = append(dst, `,"auditAnnotations":`...)
-		separator := byte('{')
-		for i := range r.Audit {
-			dst = append(dst, separator, '"')
-			dst = appendEscaped(dst, bytesOf(r.Audit[i].Key))
-			dst = append(dst, `":"`...)
-			dst = appendEscaped(dst, r.Audit[i].Value)
-			dst = append(dst, '"')
-			separator = ','
-		}
+		dst = appendAudit(dst, r.Audit, len(r.Prepared) == 0)
+	}
+	if len(r.Prepared) > 0 || len(r.Audit) > 0 {
 		dst = append(dst, '}')
 	}
 	return append(dst, "}}"...)
+}
+
+// Prepare writes annotations, at least one, as they stand in any number of replies: see [Reply].
+func Prepare(audit []Annotation) []byte { return appendAudit(nil, audit, true) }
+
+// appendAudit appends annotations, as the first ones or behind others. The brace behind the last is the caller's.
+func appendAudit(dst []byte, audit []Annotation, first bool) []byte {
+	for i := range audit {
+		if first {
+			dst = append(dst, `,"auditAnnotations":{"`...)
+		} else {
+			dst = append(dst, `,"`...)
+		}
+		first = false
+		dst = appendEscaped(dst, bytesOf(audit[i].Key))
+		dst = append(dst, `":"`...)
+		if audit[i].Plain {
+			dst = append(dst, audit[i].Value...)
+		} else {
+			dst = appendEscaped(dst, audit[i].Value)
+		}
+		dst = append(dst, '"')
+	}
+	return dst
 }
 
 // AppendStatus appends a failure as a metav1.Status, whose message the apiserver passes on as it is. code is that of

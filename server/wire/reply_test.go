@@ -22,9 +22,12 @@ func TestAppendReply(t *testing.T) {
 	f(Reply{}, begin+`false}}`)
 	f(Reply{Allowed: true, Reason: []byte{}, Audit: []Annotation{}}, begin+`true}}`)
 	f(Reply{Reason: []byte("no \"tag\"\n<b>\x00\xff\u2028é")}, begin+`false,"reason":"no \"tag\"\n<b>\u0000\ufffd\u2028é"}}`)
-	f(Reply{Allowed: true, Audit: []Annotation{{"verdict", []byte("allow")}, {"digest", nil}}},
+	f(Reply{Allowed: true, Audit: []Annotation{{Key: "verdict", Value: []byte("allow")}, {Key: "digest"}}},
 		begin+`true,"auditAnnotations":{"verdict":"allow","digest":""}}}`)
-	f(Reply{Reason: []byte("x"), Audit: []Annotation{{"a\xffb", []byte(`\`)}}},
+	f(Reply{Prepared: Prepare([]Annotation{{Key: "verdict", Value: []byte("deny")}})}, begin+`false,"auditAnnotations":{"verdict":"deny"}}}`)
+	f(Reply{Reason: []byte("x"), Prepared: Prepare([]Annotation{{Key: "a", Value: []byte("\n")}}), Audit: []Annotation{{Key: "b", Value: []byte("c"), Plain: true}}},
+		begin+`false,"reason":"x","auditAnnotations":{"a":"\n","b":"c"}}}`)
+	f(Reply{Reason: []byte("x"), Audit: []Annotation{{Key: "a\xffb", Value: []byte(`\`)}}},
 		begin+`false,"reason":"x","auditAnnotations":{"a\ufffdb":"\\"}}}`)
 }
 
@@ -71,6 +74,11 @@ func TestAppendEscaped(t *testing.T) {
 	}
 }
 
+// isPlain tells whether s is ASCII that needs no escape.
+func isPlain(s []byte) bool {
+	return !bytes.ContainsFunc(s, func(c rune) bool { return c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' })
+}
+
 func FuzzAppendReply(f *testing.F) {
 	for _, s := range []string{
 		"", "plain", `"`, `\`, "\b\f\n\r\t", "\x00\x1f\x7f", "<>&'", "é€😀", "\u2028\u2029", "\ufffd", "\xff", "a\xffb\xfe\xfdc", "\xed\xa0\x80",
@@ -115,7 +123,15 @@ func FuzzAppendReply(f *testing.F) {
 		want.Status.Allowed, want.Status.Reason = allowed, clean(string(reason))
 		want.Status.AuditAnnotations = map[string]string{"first": clean(string(reason))}
 		want.Status.AuditAnnotations[clean(key)] = clean(string(value))
-		check(AppendReply(nil, &Reply{Allowed: allowed, Reason: reason, Audit: []Annotation{{"first", reason}, {key, value}}}), &got)
+		audit := []Annotation{{Key: "first", Value: reason, Plain: isPlain(reason)}, {Key: key, Value: value}}
+		whole := AppendReply(nil, &Reply{Allowed: allowed, Reason: reason, Audit: audit})
+		check(whole, &got)
+		for i := range audit {
+			r := Reply{Allowed: allowed, Reason: reason, Prepared: Prepare(audit[:i+1]), Audit: audit[i+1:]}
+			if in := AppendReply(nil, &r); !bytes.Equal(in, whole) {
+				t.Fatalf("prepared:\n%s\nat once:\n%s", in, whole)
+			}
+		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatal(diff)
 		}

@@ -17,11 +17,11 @@ func denial() Reply {
 	return Reply{
 		Reason: []byte("image registry.example.com/team/app:v1: there is no signature by release-key for it (policy production-is-signed)"),
 		Audit: []Annotation{
-			{"verdict", []byte("deny")},
-			{"reason", []byte("signature_missing")},
-			{"policy", []byte("production-is-signed")},
-			{"fingerprint", []byte("0123456789abcdef")},
-			{"digest-0", []byte("sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")},
+			{Key: "verdict", Value: []byte("deny")},
+			{Key: "reason", Value: []byte("signature_missing")},
+			{Key: "policy", Value: []byte("production-is-signed")},
+			{Key: "fingerprint", Value: []byte("0123456789abcdef")},
+			{Key: "digest-0", Value: []byte("sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")},
 		},
 	}
 }
