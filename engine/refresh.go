@@ -49,9 +49,9 @@ func (r *refreshes) close() {
 }
 
 func (r *refreshes) stats() RefreshStats {
-	return RefreshStats{
-		Begun: r.begun.Load(), Renewed: r.renewed.Load(), Failed: r.failed.Load(), Skipped: r.skipped.Load(),
-	}
+	ended := RefreshStats{Renewed: r.renewed.Load(), Failed: r.failed.Load(), Skipped: r.skipped.Load()}
+	ended.Begun = r.begun.Load() // last, so that never more have ended than begun
+	return ended
 }
 
 // begin runs f in the background, if there is a place; f says whether it could renew what it was for.

@@ -175,7 +175,7 @@ func (s *service) instruments() []telemetry.Instrument {
 			func(st cache.Stats, observe counts, l telemetry.Label) {
 				observe(int64(st.Joined), l)
 			}),
-		cacheCounter("sluice_cache_loads_total", "Loads begun because nothing was cached.",
+		cacheCounter("sluice_cache_loads_total", "Loads begun because nothing was cached, or not for long enough.",
 			func(st cache.Stats, observe counts, l telemetry.Label) {
 				observe(int64(st.Loads), l)
 			}),
@@ -189,6 +189,18 @@ func (s *service) instruments() []telemetry.Instrument {
 			}
 		}),
 
+		telemetry.Counter("sluice_refreshes_total", "Verdicts in use that were due to be decided anew before their end: ok; failed, which leaves the verdict before in force until then; or skipped, because too many were under way.",
+			func(observe counts) {
+				r := s.engine.Stats().Refreshes
+				observe(int64(r.Renewed), label("result", "ok"))
+				observe(int64(r.Failed), label("result", "failed"))
+				observe(int64(r.Skipped), label("result", "skipped"))
+			}),
+		telemetry.Gauge("sluice_refreshes_in_flight", "Verdicts being decided anew.",
+			func(observe values) {
+				r := s.engine.Stats().Refreshes
+				observe(float64(r.Begun - r.Renewed - r.Failed))
+			}),
 		telemetry.Gauge("sluice_checks_in_flight", "Images being checked against registries.",
 			func(observe values) { observe(float64(s.engine.Stats().Checking)) }),
 		telemetry.Gauge("sluice_checks_waiting", "Images waiting to be checked.",
