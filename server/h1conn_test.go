@@ -13,8 +13,13 @@ import (
 // promised, nor long after it, and they are not moved with each request.
 func TestH1Deadlines(t *testing.T) {
 	t.Parallel()
+	for _, idle := range []time.Duration{80 * time.Second, 20 * time.Second} {
+		testH1Deadlines(t, idle, 24*time.Second)
+	}
+}
+
+func testH1Deadlines(t *testing.T, idle, rest time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
-		const idle, rest = 80 * time.Second, 24 * time.Second
 		f := prepare(t, allowAll(), func(_ *fixture, c *Config) { c.IdleTimeout, c.ReadTimeout = idle, rest })
 		raw, _, server, client := shakeHands(t, f)
 		c := f.newH1Conn(&conn{Conn: server})
