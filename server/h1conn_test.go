@@ -13,7 +13,7 @@ import (
 // promised, nor long after it, and they are not moved with each request.
 func TestH1Deadlines(t *testing.T) {
 	t.Parallel()
-	for _, idle := range []time.Duration{80 * time.Second, 20 * time.Second} {
+	for _, idle := range []time.Duration{80 * time.Second, 15 * time.Second} {
 		testH1Deadlines(t, idle, 24*time.Second)
 	}
 }
