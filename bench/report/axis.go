@@ -3,7 +3,6 @@ package report
 import (
 	"fmt"
 	"math"
-	"strconv"
 )
 
 // axis maps values to a stretch of pixels, and knows where its ticks are.
@@ -33,12 +32,13 @@ func linear(high float64, label func(float64) string) axis {
 
 // logarithmic is an axis over all decades that low to high touch.
 func logarithmic(low, high float64, label func(float64) string) axis {
-	if !(low > 0) || math.IsInf(low, 0) {
+	if !(low > tiniest && low < 1/tiniest) {
 		low = 1
 	}
-	if !(high > low) || math.IsInf(high, 0) {
+	if !(high > low) {
 		high = low
 	}
+	high = min(high, 1/tiniest)
 	// Where that leaves most of the plot empty, the axis begins or ends within a decade.
 	fit := func(v float64, up bool) float64 {
 		decade := math.Pow(10, math.Floor(math.Log10(v)+1e-9))
@@ -74,7 +74,7 @@ func round(v float64) float64 {
 
 // clock is an axis of time, in seconds from 0.
 func clock(high float64) axis {
-	if !(high > 0) || math.IsInf(high, 0) {
+	if !(high > tiniest && high < 1/tiniest) {
 		high = 1
 	}
 	steps := []float64{10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600}
@@ -84,7 +84,7 @@ func clock(high float64) axis {
 	return axis{high: high, steps: steps, label: func(v float64) string {
 		switch s := int64(math.Round(v)); {
 		case high < 10:
-			return strconv.FormatFloat(v, 'f', -1, 64) + " s"
+			return number(v) + " s"
 		case high < 120:
 			return fmt.Sprintf("%d s", s)
 		case high < 7200:
@@ -111,15 +111,19 @@ func (a *axis) ticks() (values []float64, named []bool) {
 		return a.evenTicks()
 	}
 	decades := math.Log10(a.high / a.low)
-	for decade := math.Pow(10, math.Floor(math.Log10(a.low)+1e-9)); decade <= a.high*(1+1e-9); decade *= 10 {
+	every := 1 + int(decades/8)
+	for i := 0; ; i++ {
+		decade := math.Pow(10, math.Floor(math.Log10(a.low)+1e-9)+float64(i))
+		if !(decade <= a.high*(1+1e-9)) {
+			return values, named
+		}
 		for _, m := range []float64{1, 2, 5} {
-			if v := m * decade; v >= a.low*(1-1e-9) && v <= a.high*(1+1e-9) {
+			if v := m * decade; v >= a.low*(1-1e-9) && v <= a.high*(1+1e-9) && (m == 1 && i%every == 0 || decades <= 5) {
 				values = append(values, v)
 				named = append(named, m == 1 || decades <= 2)
 			}
 		}
 	}
-	return values, named
 }
 
 func (a *axis) evenTicks() (values []float64, named []bool) {
@@ -135,6 +139,9 @@ func (a *axis) evenTicks() (values []float64, named []bool) {
 		if v > a.high*(1+1e-9) || i > 10*maxTicks {
 			return values, named
 		}
-		values, named = append(values, math.Round(v*1e9)/1e9), append(named, true)
+		if v < 1 { // 0.3, and not 0.30000000000000004
+			v = math.Round(v*1e12) / 1e12
+		}
+		values, named = append(values, v), append(named, true)
 	}
 }

@@ -165,14 +165,14 @@ func differences(a, b *bench.Result) []Note {
 	add("cores", fmt.Sprint(a.Machine.Cores), fmt.Sprint(b.Machine.Cores))
 	add("memory", memory(float64(a.Machine.Memory)), memory(float64(b.Machine.Memory)))
 	add("Go", a.Machine.Go, b.Machine.Go)
-	add("commit", a.Commit, b.Commit)
+	add("commit", cut(a.Commit, 13), cut(b.Commit, 13))
 	add("client", a.Load.Client, b.Load.Client)
 	add("protocol", a.Load.Protocol, b.Load.Protocol)
 	add("workload", seed(a), seed(b))
 	add("load", asked(a), asked(b))
 	add("latency", loop(a), loop(b))
 	add("run", whole(a), whole(b))
-	add("load generator", limit(a), limit(b))
+	add("generator", limit(a), limit(b))
 	return notes
 }
 

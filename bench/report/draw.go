@@ -37,7 +37,7 @@ const colors = 6
 
 // The size of a figure, in its own pixels.
 const (
-	width, height       = 720.0, 320.0
+	width, height       = 640.0, 300.0
 	left, right, bottom = 66.0, 18.0, 44.0
 	lineHeight          = 18.0
 	charWidth           = 6.7 // of the legend's letters, on average and a little more

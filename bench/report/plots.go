@@ -197,7 +197,7 @@ func latencyByPercentile(results []named) *figure {
 	if low > high {
 		return nil
 	}
-	f.x, f.y = logarithmic(1, min(most, 1e9), nines), logarithmic(low, high, duration)
+	f.x, f.y = logarithmic(1, min(most, 1e6), nines), logarithmic(low, high, duration)
 	f.about = fmt.Sprintf("The distribution of latency, with one more nine for each step to the right: between %s and %s.", duration(low), duration(high))
 	return &f
 }
@@ -238,7 +238,7 @@ func throughputOverTime(results []named) *figure {
 		f.lines = append(f.lines, line{name: r.of("answered", len(results)), color: n, points: each(r, func(in *bench.Interval) float64 { return float64(in.Answered) })})
 	}
 	_, high := bounds(f.lines)
-	f.y = linear(high, number)
+	f.y = linear(high, tick)
 	f.about = fmt.Sprintf("Reviews answered a second, against the intended rate: up to %s.", number(max(high, 0)))
 	return overTime(results, f)
 }
@@ -262,7 +262,7 @@ func errorsOverTime(results []named) *figure {
 	if !(high > 0) {
 		return nil
 	}
-	f.y = linear(high, number)
+	f.y = linear(high, tick)
 	f.about = fmt.Sprintf("Reviews a second that failed: up to %s.", number(high))
 	return overTime(results, f)
 }
@@ -276,7 +276,7 @@ func cpuOverTime(results []named) *figure {
 		}
 	}
 	_, high := bounds(f.lines)
-	f.y = linear(high, number)
+	f.y = linear(high, tick)
 	f.about = fmt.Sprintf("CPU that the server's process used: up to %s cores.", number(max(high, 0)))
 	return overTime(results, f)
 }
@@ -295,7 +295,7 @@ func memoryOverTime(results []named) *figure {
 	if !(high > 0) {
 		return nil
 	}
-	f.y = linear(high, func(v float64) string { return number(v) + " MiB" })
+	f.y = linear(high, func(v float64) string { return tick(v) + " MiB" })
 	f.about = fmt.Sprintf("Resident memory of the server's process: up to %s.", memory(high*(1<<20)))
 	return overTime(results, f)
 }
@@ -309,7 +309,7 @@ func inFlightOverTime(results []named) *figure {
 		}
 	}
 	_, high := bounds(f.lines)
-	f.y = linear(high, number)
+	f.y = linear(high, tick)
 	f.about = fmt.Sprintf("Reviews in flight at the end of each interval: up to %s.", number(max(high, 0)))
 	return overTime(results, f)
 }

@@ -100,12 +100,17 @@ func (p *page) checks(checks []bench.Check) {
 		return
 	}
 	p.blank()
+	wide := 0
+	for _, c := range checks {
+		wide = max(wide, utf8.RuneCountInString(c.Text))
+	}
 	for i, c := range checks {
 		name := ""
 		if i == 0 {
 			name = "thresholds"
 		}
-		p.line(name, fmt.Sprintf("%-6s  %-24s %s", verdict(c), c.Text, found(c)))
+		const most = 60
+		p.line(name, fmt.Sprintf("%-6s  %-*s  %s", verdict(c), min(wide, most), c.Text, found(c)))
 	}
 }
 
@@ -237,11 +242,11 @@ func generator(r *bench.Result) string {
 	g := &r.Generator
 	text := fmt.Sprintf("%s cores, %s of CPU a review", number(g.CPU), micros.format(g.CPUReview))
 	if g.Lag.Count > 0 && r.Load.Closed == 0 {
-		text += fmt.Sprintf("; sent %s late (p50), %s (p99), %s at most",
+		text += fmt.Sprintf("; late by %s (p50), %s (p99), %s at most",
 			duration(float64(g.Lag.At(50))), duration(float64(g.Lag.At(99))), duration(float64(g.Lag.Max)))
 	}
 	if len(g.Bottleneck) == 0 {
-		text += "; it was not the bottleneck"
+		text += "; not the bottleneck"
 	}
 	return text
 }

@@ -48,7 +48,7 @@ func number(v float64) string {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return "?"
 	}
-	if math.Abs(v) >= 1e15 {
+	if math.Abs(v) >= 1e12 {
 		return strconv.FormatFloat(v, 'g', 3, 64)
 	}
 	if math.Abs(v) < 99.95 && v != math.Trunc(v) {
@@ -62,6 +62,16 @@ func number(v float64) string {
 		text = "-" + text
 	}
 	return text
+}
+
+// tick writes a number that is round, as short as an axis needs it.
+func tick(v float64) string {
+	for _, s := range []scale{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
+		if v >= 10*s.size && v < 1e12 {
+			return strconv.FormatFloat(v/s.size, 'f', -1, 64) + s.name
+		}
+	}
+	return number(v)
 }
 
 // significant writes three digits, without zeros that say nothing.
