@@ -11,7 +11,7 @@ import (
 
 // Bounds of a result that is read: what this program could have written, and much more than it does.
 const (
-	maxFile      = 64 << 20
+	maxFile      = 16 << 20
 	maxIntervals = 20_000
 	maxPoints    = 1_000
 	maxMetrics   = 100_000

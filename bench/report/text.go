@@ -240,7 +240,7 @@ func server(p *bench.Process) string {
 
 func generator(r *bench.Result) string {
 	g := &r.Generator
-	text := fmt.Sprintf("%s cores, %s of CPU a review", number(g.CPU), micros.format(g.CPUReview))
+	text := fmt.Sprintf("%s cores, %s a review", number(g.CPU), micros.format(g.CPUReview))
 	if g.Lag.Count > 0 && r.Load.Closed == 0 {
 		text += fmt.Sprintf("; late by %s (p50), %s (p99), %s at most",
 			duration(float64(g.Lag.At(50))), duration(float64(g.Lag.At(99))), duration(float64(g.Lag.Max)))

@@ -133,7 +133,7 @@ func TestFileErrors(t *testing.T) {
 	f(`{"version":1}{}`, "no result of sluice-bench")
 	f(`{"version":1,"series":[`+strings.Repeat("{},", maxIntervals)+"{}]}", "20001 intervals")
 	f(`{"version":1,"latency":{"points":[`+strings.Repeat("{},", maxPoints)+"{}]}}", "more than 1000 points")
-	f(strings.Repeat(" ", maxFile+1), "larger than 64 MiB")
+	f(strings.Repeat(" ", maxFile+1), "larger than 16 MiB")
 }
 
 // FuzzReports: whatever file somebody sends, every report of it is made, and stays one.
