@@ -91,6 +91,8 @@ type line struct {
 	ctx   context.Context // ends when the handshake must have
 	queue int
 	held  bool // a place
+
+	eager
 }
 
 // begin takes up a handshake, which end ends.
@@ -109,7 +111,10 @@ func (l *line) leave() {
 }
 
 func (l *line) Read(b []byte) (int, error) {
-	if l.gate == nil {
+	switch {
+	case l.waits != nil:
+		return l.read(b)
+	case l.gate == nil:
 		return l.TCPConn.Read(b)
 	}
 	l.leave()

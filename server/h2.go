@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net/url"
@@ -44,7 +45,7 @@ func (s *Server) newH2() *h2.Server {
 }
 
 func (s *Server) serveH2(c *conn) {
-	err := s.h2.Serve(s.base, c.Conn, &h2Door{server: s, conn: c})
+	err := s.h2.Serve(s.base, h2Conn{c.Conn, c.line}, &h2Door{server: s, conn: c})
 	var fault *h2.Panic
 	if errors.As(err, &fault) {
 		s.recovered(fault.Value, fault.Stack)
@@ -52,6 +53,17 @@ func (s *Server) serveH2(c *conn) {
 		s.config.Logger.Debug("an HTTP/2 connection was given up", "remote", c.RemoteAddr().String(), "error", clip(err.Error(), maxDetail))
 	}
 }
+
+// h2Conn tells when everything that has come in was read, so that the answers to all of it leave together.
+type h2Conn struct {
+	*tls.Conn
+	line *line
+}
+
+var _ h2.Waiter = h2Conn{}
+
+// BeforeWait has f called, by the goroutine that reads, before a read waits.
+func (c h2Conn) BeforeWait(f func()) { c.line.waits = f }
 
 // h2Door adapts the requests of one connection to the one way of all reviews.
 type h2Door struct {

@@ -29,6 +29,7 @@ type conn struct {
 	cancel  context.CancelFunc
 	jobs    sync.WaitGroup
 	told    atomic.Bool // to go away
+	waiter  bool        // net is a Waiter, and calls pause
 
 	// Of the goroutine that reads.
 	in    []byte  // what was read is in[r:w]
@@ -107,6 +108,10 @@ func (s *Server) newConn(ctx context.Context, nc net.Conn, h Handler) *conn {
 	c.decoder = hpack.NewDecoder(tableSize, c.field)
 	c.small = make([]byte, smallRead)
 	c.in = c.small
+	if w, ok := nc.(Waiter); ok {
+		c.waiter = true
+		w.BeforeWait(c.pause)
+	}
 	c.greet()
 	return c
 }
@@ -192,7 +197,9 @@ func (c *conn) step() error {
 	err := c.frames()
 	if err == nil {
 		c.settle()
-		c.flush()
+		if !c.waiter {
+			c.flush()
+		}
 	}
 	if c.failure != nil {
 		return c.failure
@@ -208,6 +215,13 @@ func (c *conn) step() error {
 	}
 	c.reads, c.roomy = c.reads+1, c.large != nil
 	return err
+}
+
+// pause sends what there is to say before a read waits.
+func (c *conn) pause() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flush()
 }
 
 // settle notes what follows from streams that have begun or ended.

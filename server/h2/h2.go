@@ -120,6 +120,13 @@ type Job interface {
 	Close()
 }
 
+// Waiter is a connection that calls a function before one of its reads waits for the client, on the goroutine that
+// reads. Answers are then sent at that time, together, and not after each read.
+type Waiter interface {
+	net.Conn
+	BeforeWait(f func())
+}
+
 // Error is why the server ended a connection, in the words of RFC 9113, section 7.
 type Error struct {
 	Code   uint32
