@@ -183,7 +183,7 @@ func (c *h2conn) headers(stream uint32, block []byte) error {
 		c.slot.mu.Unlock()
 		return nil
 	}
-	c.finish(st, nil) // unlocks
+	c.finish(st, st.body) // unlocks
 	return nil
 }
 

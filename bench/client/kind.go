@@ -54,6 +54,8 @@ func (kinder) Kind(err error) string {
 		return "timeout"
 	case is(syscall.ECONNREFUSED):
 		return "refused"
+	case is(errProtocol) && !(errors.As(err, &dial) && dial.doing == handshaking):
+		return "protocol"
 	case is(errGoAway), errors.As(err, &goAway), strings.Contains(err.Error(), "GOAWAY"):
 		return "goaway"
 	case is(errStream), errors.As(err, &stream):
@@ -68,7 +70,7 @@ func (kinder) Kind(err error) string {
 		return "eof"
 	case errors.As(err, &network) && network.Timeout():
 		return "timeout"
-	case is(errProtocol), strings.Contains(err.Error(), "malformed"), strings.Contains(err.Error(), "PROTOCOL_ERROR"):
+	case strings.Contains(err.Error(), "malformed"), strings.Contains(err.Error(), "PROTOCOL_ERROR"):
 		return "protocol"
 	}
 	return "other"

@@ -1,0 +1,494 @@
+package client
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"sluice/bench"
+)
+
+// script is a server's side of an HTTP/2 connection, step by step. It stops at the first error: what matters is what the
+// client makes of it.
+type script struct {
+	t testing.TB
+	*http2.Framer
+	conn   *tls.Conn
+	err    error
+	bodies map[uint32][]byte
+	fields map[string]string // of the last request
+	pings  int               // answered
+	resets []uint32          // streams
+	enc    *hpack.Encoder
+	block  bytes.Buffer
+}
+
+// newScript reads the preface and sends settings.
+func newScript(t testing.TB, c *tls.Conn, settings ...http2.Setting) *script {
+	s := &script{t: t, conn: c, Framer: http2.NewFramer(c, c), bodies: make(map[uint32][]byte)}
+	s.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	s.enc = hpack.NewEncoder(&s.block)
+	preface := make([]byte, len(http2.ClientPreface))
+	if _, s.err = io.ReadFull(c, preface); s.err == nil && string(preface) != http2.ClientPreface {
+		s.t.Errorf("preface %q", preface)
+	}
+	s.do(s.WriteSettings(settings...))
+	return s
+}
+
+func (s *script) do(err error) {
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+// step reads a frame, and returns the stream that it ended, or 0.
+func (s *script) step() uint32 {
+	if s.err != nil {
+		return 0
+	}
+	f, err := s.ReadFrame()
+	if err != nil {
+		s.err = err
+		return 0
+	}
+	switch f := f.(type) {
+	case *http2.MetaHeadersFrame:
+		s.fields = make(map[string]string)
+		for _, h := range f.Fields {
+			s.fields[h.Name] = h.Value
+		}
+	case *http2.DataFrame:
+		s.bodies[f.StreamID] = append(s.bodies[f.StreamID], f.Data()...)
+		if f.StreamEnded() {
+			return f.StreamID
+		}
+	case *http2.PingFrame:
+		s.pings++
+	case *http2.RSTStreamFrame:
+		s.resets = append(s.resets, f.StreamID)
+	}
+	return 0
+}
+
+// review reads until a review is complete, and returns its stream; 0 if the connection ended.
+func (s *script) review() uint32 {
+	for s.err == nil {
+		if id := s.step(); id != 0 {
+			return id
+		}
+	}
+	return 0
+}
+
+func (s *script) headers(stream uint32, end bool, fields ...string) {
+	s.block.Reset()
+	for i := 0; i < len(fields); i += 2 {
+		_ = s.enc.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
+	}
+	s.do(s.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: s.block.Bytes(), EndHeaders: true, EndStream: end}))
+}
+
+func (s *script) answer(stream uint32) {
+	s.headers(stream, false, ":status", "200", "content-type", "application/json", "content-length", fmt.Sprint(len(allowedReply)))
+	s.do(s.WriteData(stream, true, []byte(allowedReply)))
+}
+
+// serveRest answers all reviews that are still to come.
+func (s *script) serveRest() {
+	for id := s.review(); id != 0; id = s.review() {
+		s.answer(id)
+	}
+}
+
+func leanH2To(t testing.TB, f func(c *tls.Conn), streams int) bench.Sender {
+	o := listen(t, f)
+	o.Lean, o.Connections, o.Streams = true, 1, streams
+	return open(t, o).(bench.Sender)
+}
+
+func wantAllowed(t testing.TB, n int, r *receiver) {
+	t.Helper()
+	for range n {
+		if a, err := r.wait(t); err != nil || a != (bench.Answer{Status: 200, Allowed: true, Verdict: true}) {
+			t.Errorf("%+v %v", a, err)
+		}
+	}
+}
+
+// TestManyStreams sends more reviews than the server lets in at a time, which answers them in reverse.
+func TestManyStreams(t *testing.T) {
+	t.Parallel()
+	var most atomic.Int64
+	c := leanH2To(t, func(conn *tls.Conn) {
+		s := newScript(t, conn, http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 7})
+		s.do(s.WriteWindowUpdate(0, 1<<20))
+		var open []uint32
+		for s.err == nil {
+			if id := s.review(); id != 0 {
+				open = append(open, id)
+			}
+			most.Store(max(most.Load(), int64(len(open))))
+			if len(open) == 7 {
+				for _, id := range slices.Backward(open) {
+					s.answer(id)
+				}
+				open = open[:0]
+			}
+		}
+	}, 50)
+	r := newReceiver()
+	const n = 7 * 100
+	for range n {
+		c.Send(review, time.Now().Add(20*time.Second), r)
+	}
+	wantAllowed(t, n, r)
+	if most.Load() != 7 {
+		t.Errorf("%d streams at a time", most.Load())
+	}
+	if n := c.Connections(); n.Opened != 1 || n.Unused != 0 {
+		t.Errorf("%+v", n)
+	}
+}
+
+// TestWindows sends large bodies to a server with small windows and frames.
+func TestWindows(t *testing.T) {
+	t.Parallel()
+	const size = 300_000
+	large := &bench.Review{Body: bytes.Repeat([]byte("0123456789"), size/10)}
+	var whole atomic.Int64
+	c := leanH2To(t, func(conn *tls.Conn) {
+		s := newScript(t, conn, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10})
+		got := make(map[uint32]int)
+		for s.err == nil {
+			before := len(s.bodies)
+			id := s.step()
+			for stream, body := range s.bodies { // give back what was read, and a little more
+				if n := len(body) - got[stream]; n > 0 && id != stream {
+					got[stream] = len(body)
+					s.do(s.WriteWindowUpdate(stream, uint32(n)+500))
+					s.do(s.WriteWindowUpdate(0, uint32(n)))
+				} else if n > 0 {
+					s.do(s.WriteWindowUpdate(0, uint32(n)))
+				}
+			}
+			if len(s.bodies) > before && len(s.bodies) == 2 { // the first streams get more at once, or less
+				s.do(s.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 3000}))
+				s.do(s.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1}))
+			}
+			if id != 0 {
+				if bytes.Equal(s.bodies[id], large.Body) || bytes.Equal(s.bodies[id], review.Body) {
+					whole.Add(1)
+				}
+				delete(s.bodies, id)
+				s.answer(id)
+			}
+		}
+	}, 10)
+	r := newReceiver()
+	for i := range 20 {
+		if i%4 == 3 {
+			c.Send(review, time.Now().Add(20*time.Second), r)
+		} else {
+			c.Send(large, time.Now().Add(20*time.Second), r)
+		}
+	}
+	wantAllowed(t, 20, r)
+	if whole.Load() != 20 {
+		t.Errorf("%d of 20 arrived whole", whole.Load())
+	}
+}
+
+// TestGoAway asks a server that leaves a connection in the middle of reviews: those that it did not look at are sent
+// again, and no other.
+func TestGoAway(t *testing.T) {
+	t.Parallel()
+	var connections, reviews atomic.Int64
+	c := leanH2To(t, func(conn *tls.Conn) {
+		s := newScript(t, conn)
+		if connections.Add(1) > 1 {
+			for id := s.review(); id != 0; id = s.review() {
+				reviews.Add(1)
+				s.answer(id)
+			}
+			return
+		}
+		for range 5 {
+			s.review()
+		}
+		s.do(s.WriteGoAway(5, http2.ErrCodeNo, nil)) // 1, 3 and 5 are still answered
+		for _, id := range []uint32{3, 1, 5} {
+			s.answer(id)
+		}
+		s.review() // until the client closes
+	}, 50)
+	r := newReceiver()
+	for range 5 {
+		c.Send(review, time.Time{}, r)
+	}
+	wantAllowed(t, 5, r)
+	if reviews.Load() != 2 {
+		t.Errorf("%d reviews on the second connection", reviews.Load())
+	}
+	if n := c.Connections(); n.Opened != 2 {
+		t.Errorf("%+v", n)
+	}
+}
+
+// TestGoAwayAndGone asks a server that gives up on reviews that it has looked at.
+func TestGoAwayAndGone(t *testing.T) {
+	t.Parallel()
+	for name, code := range map[string]http2.ErrCode{"in order": http2.ErrCodeNo, "in anger": http2.ErrCodeEnhanceYourCalm} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := leanH2To(t, func(conn *tls.Conn) {
+				s := newScript(t, conn)
+				id := s.review()
+				s.review()
+				if code == http2.ErrCodeNo {
+					id += 2
+				}
+				s.do(s.WriteGoAway(id, code, []byte("sorry")))
+			}, 50)
+			r := newReceiver()
+			for range 2 {
+				c.Send(review, time.Time{}, r)
+			}
+			for range 2 {
+				if a, err := r.wait(t); c.Kind(err) != "goaway" {
+					t.Errorf("%+v %v", a, err)
+				}
+			}
+		})
+	}
+}
+
+// TestStreamReset also has answers before the review was read, with and without a word about it.
+func TestStreamReset(t *testing.T) {
+	t.Parallel()
+	large := &bench.Review{Body: make([]byte, 100_000)}
+	var resets atomic.Int64
+	c := leanH2To(t, func(conn *tls.Conn) {
+		s := newScript(t, conn)
+		s.do(s.WriteRSTStream(s.review(), http2.ErrCodeRefusedStream))
+		for len(s.bodies[3]) == 0 && s.err == nil {
+			s.step()
+		}
+		s.answer(3)
+		for len(s.resets) == 0 && s.err == nil {
+			s.step()
+		}
+		resets.Store(int64(len(s.resets)))
+		s.do(s.WriteWindowUpdate(0, 1<<20))
+		s.serveRest()
+	}, 50)
+	r := newReceiver()
+	c.Send(review, time.Time{}, r)
+	if a, err := r.wait(t); c.Kind(err) != "stream" {
+		t.Errorf("%+v %v", a, err)
+	}
+	c.Send(large, time.Time{}, r)
+	wantAllowed(t, 1, r)
+	c.Send(review, time.Time{}, r)
+	wantAllowed(t, 1, r)
+	if resets.Load() != 1 {
+		t.Error("the server was not told that the rest is not needed")
+	}
+}
+
+// TestTable asks servers with other tables for headers than HTTP/2's default, and one that changes its mind.
+func TestTable(t *testing.T) {
+	t.Parallel()
+	for name, sizes := range map[string][]uint32{"none": {0}, "small": {100}, "default": {}, "large": {65536}, "shrinks": {4096, 0}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var wrong atomic.Int64
+			c := leanH2To(t, func(conn *tls.Conn) {
+				s := newScript(t, conn)
+				if len(sizes) > 0 {
+					s.do(s.WriteSettings(http2.Setting{ID: http2.SettingHeaderTableSize, Val: sizes[0]}))
+					s.ReadMetaHeaders.SetAllowedMaxDynamicTableSize(sizes[0])
+				}
+				for n := 0; s.err == nil; n++ {
+					id := s.review()
+					if id != 0 && (s.fields["content-length"] != "173" || s.fields[":path"] != "/?timeout=30s" || s.fields["user-agent"] != "Go-http-client/2.0") {
+						wrong.Add(1)
+					}
+					s.answer(id)
+					if n == 2 && len(sizes) > 1 {
+						s.do(s.WriteSettings(http2.Setting{ID: http2.SettingHeaderTableSize, Val: sizes[1]}))
+					}
+				}
+			}, 1)
+			r := newReceiver()
+			for range 10 {
+				c.Send(review, time.Time{}, r)
+				wantAllowed(t, 1, r)
+			}
+			if wrong.Load() != 0 {
+				t.Errorf("%d requests are garbled", wrong.Load())
+			}
+		})
+	}
+}
+
+// TestHeadersTooLargeForTable has a token that no table holds.
+func TestHeadersTooLargeForTable(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{3000, 3900, 4100, 8000} {
+		b := newHeaderBlock([]field{{"a", strings.Repeat("b", 1000)}, {"authorization", strings.Repeat("x", n)}, {":method", "POST"}}, true)
+		d := hpack.NewDecoder(4096, nil)
+		for i := range 5 {
+			fields, err := d.DecodeFull(b.append(nil, i))
+			if err != nil || len(fields) != 4 || len(fields[0].Value) != 1000 || len(fields[1].Value) != n || fields[3].Value != fmt.Sprint(i) {
+				t.Fatalf("%d: %v %v", n, fields, err)
+			}
+		}
+	}
+}
+
+// TestOddFrames has what a server may send beside answers.
+func TestOddFrames(t *testing.T) {
+	t.Parallel()
+	var pings atomic.Int64
+	c := leanH2To(t, func(conn *tls.Conn) {
+		s := newScript(t, conn)
+		id := s.review()
+		s.do(s.WritePing(false, [8]byte{1, 2, 3}))
+		s.do(s.WriteRawFrame(0xee, 0xff, id, []byte("unknown")))
+		s.do(s.WritePriority(id, http2.PriorityParam{StreamDep: 7, Weight: 3}))
+		s.headers(id, false, ":status", "103", "link", "</x>")
+		s.block.Reset()
+		_ = s.enc.WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
+		_ = s.enc.WriteField(hpack.HeaderField{Name: "x", Value: "y"})
+		block := s.block.Bytes()
+		s.do(s.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: id, BlockFragment: block[:1], PadLength: 9, Priority: http2.PriorityParam{StreamDep: 1, Weight: 1},
+		}))
+		s.do(s.WriteContinuation(id, false, block[1:2]))
+		s.do(s.WriteContinuation(id, true, block[2:]))
+		s.do(s.WriteDataPadded(id, false, []byte(allowedReply[:20]), make([]byte, 255)))
+		s.do(s.WriteData(id, false, nil))
+		s.do(s.WriteDataPadded(id, false, []byte(allowedReply[20:]), make([]byte, 1)))
+		s.headers(id, true, "grpc-status", "0") // trailers
+		for s.pings == 0 && s.err == nil {
+			s.step()
+		}
+		pings.Store(int64(s.pings))
+		// Answers to a stream that nobody waits for, and to one that never was.
+		s.do(s.WriteData(id, true, []byte("late")))
+		s.headers(99, true, ":status", "200", "only", "now")
+		s.do(s.WriteWindowUpdate(99, 5))
+		s.do(s.WriteRSTStream(99, http2.ErrCodeCancel))
+		s.serveRest()
+	}, 50)
+	r := newReceiver()
+	c.Send(review, time.Time{}, r)
+	wantAllowed(t, 1, r)
+	for range 3 {
+		c.Send(review, time.Time{}, r)
+		wantAllowed(t, 1, r)
+	}
+	if pings.Load() != 1 {
+		t.Error("no answer to a ping")
+	}
+}
+
+// TestBrokenFrames has what breaks the protocol.
+func TestBrokenFrames(t *testing.T) {
+	t.Parallel()
+	for name, raw := range map[string]string{
+		"a long frame":              "\x00\x40\x01\x00\x00\x00\x00\x00\x01",
+		"data of no stream":         "\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+		"more padding than data":    "\x00\x00\x01\x00\x08\x00\x00\x00\x01\x05",
+		"headers of no stream":      "\x00\x00\x01\x01\x04\x00\x00\x00\x00\x88",
+		"headers without priority":  "\x00\x00\x01\x01\x24\x00\x00\x00\x01\x88",
+		"headers that do not exist": "\x00\x00\x01\x01\x04\x00\x00\x00\x01\xfe",
+		"headers cut off":           "\x00\x00\x02\x01\x04\x00\x00\x00\x01\x40\x05",
+		"a lonely continuation":     "\x00\x00\x01\x09\x04\x00\x00\x00\x01\x88",
+		"an interrupted block":      "\x00\x00\x01\x01\x00\x00\x00\x00\x01\x88\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678",
+		"an empty continuation":     "\x00\x00\x01\x01\x00\x00\x00\x00\x01\x88\x00\x00\x00\x09\x00\x00\x00\x00\x01",
+		"a short reset":             "\x00\x00\x03\x03\x00\x00\x00\x00\x01abc",
+		"settings of a stream":      "\x00\x00\x00\x04\x00\x00\x00\x00\x01",
+		"half a setting":            "\x00\x00\x03\x04\x00\x00\x00\x00\x00abc",
+		"a huge initial window":     "\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x04\x80\x00\x00\x00",
+		"tiny frames":               "\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x00\x01",
+		"a short ping":              "\x00\x00\x01\x06\x00\x00\x00\x00\x00a",
+		"a short goaway":            "\x00\x00\x04\x07\x00\x00\x00\x00\x00abcd",
+		"a short window update":     "\x00\x00\x01\x08\x00\x00\x00\x00\x00a",
+		"a window too wide":         "\x00\x00\x04\x08\x00\x00\x00\x00\x00\x7f\xff\xff\xff",
+		"a promise":                 "\x00\x00\x05\x05\x04\x00\x00\x00\x01\x00\x00\x00\x02\x88",
+		"an answer without status":  "\x00\x00\x00\x00\x01\x00\x00\x00\x01",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := leanH2To(t, func(conn *tls.Conn) {
+				s := newScript(t, conn)
+				s.review()
+				_, _ = io.WriteString(conn, raw)
+				s.review() // until the client closes
+			}, 50)
+			r := newReceiver()
+			c.Send(review, time.Time{}, r)
+			if a, err := r.wait(t); c.Kind(err) != "protocol" {
+				t.Errorf("%+v %s: %v", a, c.Kind(err), err)
+			}
+		})
+	}
+}
+
+// TestNoH2 asks a server that speaks something else.
+func TestNoH2(t *testing.T) {
+	t.Parallel()
+	o := listen(t, func(c *tls.Conn) { _, _ = io.Copy(io.Discard, c) }, "http/1.1")
+	o.Lean = true
+	c := open(t, o)
+	wantKind(t, c, "tls")
+}
+
+// FuzzPlainStatus holds the short way through headers against hpack.
+func FuzzPlainStatus(f *testing.F) {
+	var out bytes.Buffer
+	enc := hpack.NewEncoder(&out)
+	for range 3 {
+		out.Reset()
+		for _, h := range []hpack.HeaderField{
+			{Name: ":status", Value: "200"}, {Name: "content-type", Value: "application/json"}, {Name: "content-length", Value: "93"},
+			{Name: "x", Value: strings.Repeat("y", 200), Sensitive: true},
+		} {
+			_ = enc.WriteField(h)
+		}
+		f.Add(bytes.Clone(out.Bytes()))
+	}
+	f.Add([]byte("\x88\x0f\x0d\x0293"))
+	f.Add([]byte("\x8d\x00\x01a\x01b\x5f"))
+	f.Add([]byte("\x88\x7f\x00\x20"))
+	f.Fuzz(func(t *testing.T, block []byte) {
+		status := plainStatus(block)
+		if status == 0 {
+			return
+		}
+		// What it takes changes no table, and what it does not check is whether entries and codes exist.
+		first := ""
+		d := hpack.NewDecoder(4096, func(h hpack.HeaderField) {
+			if first == "" {
+				first = h.Name + " " + h.Value
+			}
+		})
+		if _, err := d.Write(block); err == nil && d.Close() == nil && first != fmt.Sprintf(":status %d", status) {
+			t.Errorf("%x: %d, not %s", block, status, first)
+		}
+		if fields, err := d.DecodeFull([]byte{0xbe}); err == nil { // the newest entry of the dynamic table
+			t.Errorf("%x: %v was added", block, fields)
+		}
+	})
+}
