@@ -45,7 +45,11 @@ func (s *Server) serveH1(ctx *fasthttp.RequestCtx) {
 	if body == nil {
 		size = 0
 	}
-	if r := s.admit(c, ctx.IsPost(), ctx.Path(), ctx.Request.Header.Peek("Authorization")); r != admitted {
+	var authorization []byte
+	if !c.certified { // else nobody looks at it
+		authorization = ctx.Request.Header.Peek("Authorization")
+	}
+	if r := s.admit(c, ctx.IsPost(), ctx.Path(), authorization); r != admitted {
 		if size != 0 {
 			s.hangUpH1(ctx, c)
 		}

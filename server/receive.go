@@ -18,10 +18,17 @@ const maxEmptyReads = 100
 
 // receive reads a body and has it decided. size is what the caller announced, or negative. It returns the status to
 // answer with, and whether the body was read to its end, so that the connection can carry another request.
+//
+// It has one return, and the rest is another function's, because only where defers and returns are few does a defer cost
+// nothing.
 func (s *Server) receive(x *exchange, body io.Reader, size int64) (status int, ended bool) {
-	d := &s.door
-	defer d.finish(x, &status)
-	limit := s.config.MaxBody
+	defer s.door.finish(x, &status)
+	return s.take(x, body, size)
+}
+
+// take is receive without its safety net.
+func (s *Server) take(x *exchange, body io.Reader, size int64) (status int, ended bool) {
+	d, limit := &s.door, s.config.MaxBody
 	switch {
 	case body == nil:
 		x.body = nil
