@@ -13,9 +13,9 @@ import (
 // The programs that deploy/e2e/run puts in place.
 const tools = "../../.cache/e2e/bin"
 
-var programs = struct{ sluice, cosign, cosign3, registry, fulcio, rekor2, tsa string }{
-	tool("sluice"), tool("cosign"), tool("v3/cosign"), tool("docker-registry"),
-	tool("fulcio"), tool("rekor-server"), tool("timestamp-server"),
+var programs = struct{ sluice, bench, cosign, cosign3, registry, fulcio, rekor2, tsa, h2spec string }{
+	tool("sluice"), tool("sluice-bench"), tool("cosign"), tool("v3/cosign"), tool("docker-registry"),
+	tool("fulcio"), tool("rekor-server"), tool("timestamp-server"), tool("h2spec"),
 }
 
 func tool(name string) string {
@@ -42,7 +42,8 @@ func main(m *testing.M) int {
 		return 2
 	}
 	for _, p := range []string{
-		programs.sluice, programs.cosign, programs.cosign3, programs.registry, programs.fulcio, programs.rekor2, programs.tsa,
+		programs.sluice, programs.bench, programs.cosign, programs.cosign3, programs.registry, programs.fulcio, programs.rekor2,
+		programs.tsa, programs.h2spec,
 	} {
 		if _, err := os.Stat(p); err != nil {
 			fmt.Fprintf(os.Stderr, "e2e: %v\ne2e: deploy/e2e/run puts it there, and runs this suite\n", err)
