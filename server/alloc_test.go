@@ -31,6 +31,14 @@ func TestHitAllocatesNothing(t *testing.T) {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
+	for _, review := range hitReviews() {
+		for _, f := range []*fixture{f, prepare(t, allowAll())} {
+			warm(t, f, review.body)
+			if n := testing.AllocsPerRun(100, func() { decideHit(t, f, review.body) }); n != 0 {
+				t.Errorf("%s: %v allocations", review.name, n)
+			}
+		}
+	}
 	if st := f.Stats(); st.Hits.Sum == 0 || !strings.Contains(string(st.Reviews[0].Outcome.String()), "deny") {
 		t.Error("no hit")
 	}

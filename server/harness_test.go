@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -286,6 +287,54 @@ func reviewOf(images ...string) string {
 func padded(n int, images ...string) string {
 	r := reviewOf(images...)
 	return strings.Replace(r, `"namespace"`, `"annotations":{"x.image-policy.k8s.io/y":"`+strings.Repeat("z", max(0, n-len(r)-43))+`"},"namespace"`, 1)
+}
+
+// namedReview is a review's bytes, and what is special about it.
+type namedReview struct {
+	name string
+	body []byte
+}
+
+// hitReviews are reviews that newEngine allows, of images with digests, which the replies repeat.
+func hitReviews() (all []namedReview) {
+	images := make([]string, 3000)
+	for i := range images {
+		images[i] = fmt.Sprintf("good.example/team/app-%d:v1@sha256:%064x", i, i)
+	}
+	for _, n := range []int{1, 2, 20, len(images)} {
+		all = append(all, namedReview{fmt.Sprintf("containers=%d", n), []byte(reviewOf(images[:n]...))})
+	}
+	escapes := strings.ReplaceAll(padded(1000, images[:2]...), ":v1@", `\u003av1\u0040`)
+	return append(all, namedReview{"escapes", []byte(strings.ReplaceAll(escapes, "zzzz", `\u003c\n\"z`))})
+}
+
+// decideHit has a copy of a review decided, as the protocols do.
+func decideHit(t testing.TB, f *fixture, body []byte) {
+	x := f.door.acquire()
+	x.body = x.space(len(body))
+	copy(x.body, body)
+	if status := f.door.decide(x); status != 200 || !x.result.Hit || !x.answer.Allowed {
+		t.Fatalf("%d %.300s", status, x.reply)
+	}
+	f.door.release(x)
+}
+
+// warm has a review decided until the answer is remembered. Where three images want the two places of a set, one is
+// remembered only once ristretto has taken it in.
+func warm(t testing.TB, f *fixture, body []byte) {
+	t.Helper()
+	for range 10_000 {
+		x := f.door.acquire()
+		x.body = bytes.Clone(body)
+		f.door.decide(x)
+		hit := x.result.Hit
+		f.door.release(x)
+		if hit {
+			return
+		}
+		runtime.Gosched()
+	}
+	t.Fatal("the answer is not remembered")
 }
 
 // stub is a Decider made of functions; one that is nil allows nothing and knows nothing.

@@ -113,8 +113,9 @@ func (d *door) acquire() *exchange {
 	return &exchange{stripe: &d.counters.stripes[d.made.Add(1)%stripes], begin: -1}
 }
 
-// keptReply is how large a reply buffer may have grown and still be kept, along with everything that grew with it.
-const keptReply = 64 << 10
+// keptReply is how large a reply buffer may have grown and still be kept, along with everything that grew with it: as
+// large as the digests of 3,000 containers make it, which the engine cuts off at 64 KiB.
+const keptReply = 96 << 10
 
 // release takes back an exchange. Nothing of it, the reply included, may be used afterwards.
 func (d *door) release(x *exchange) {

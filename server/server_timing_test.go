@@ -14,25 +14,31 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// BenchmarkHit goes from request bytes to reply bytes.
+// BenchmarkHit goes from request bytes to reply bytes: of one review after another, and of as many at once as there are
+// cores. The stub decides nothing, so that the front end is seen alone.
 func BenchmarkHit(b *testing.B) {
-	for name, decider := range map[string]Decider{"engine": newEngine(b), "stub": allowAll()} {
-		b.Run(name, func(b *testing.B) {
-			f := prepare(b, decider)
-			body := []byte(reviewOf("good.example/a:1", "good.example/b:2"))
-			warm := f.door.acquire()
-			f.receive(warm, bytes.NewReader(body), int64(len(body)))
-			b.ReportAllocs()
-			b.RunParallel(func(pb *testing.PB) {
-				reader := bytes.NewReader(nil)
-				for pb.Next() {
-					x := f.door.acquire()
-					reader.Reset(body)
-					f.receive(x, reader, int64(len(body)))
-					f.door.release(x)
+	for _, of := range []struct {
+		name    string
+		decider Decider
+	}{{"engine", newEngine(b)}, {"stub", allowAll()}} {
+		f := prepare(b, of.decider)
+		for _, review := range hitReviews() {
+			warm(b, f, review.body)
+			b.Run(of.name+"/"+review.name+"/one", func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					decideHit(b, f, review.body)
 				}
 			})
-		})
+			b.Run(of.name+"/"+review.name+"/parallel", func(b *testing.B) {
+				b.ReportAllocs()
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						decideHit(b, f, review.body)
+					}
+				})
+			})
+		}
 	}
 }
 

@@ -27,10 +27,9 @@ type stripe struct {
 	_        [64]byte
 	begun    atomic.Uint64 // of the reviews that were not answered from the cache
 	ended    atomic.Uint64
-	reviews  [outcomes][2]atomic.Uint64 // by outcome, and by whether it was a hit (1) or not (0)
-	reasons  [reasons]atomic.Uint64
+	reviews  [2][outcomes][reasons]atomic.Uint64 // by whether it was a hit (1) or not (0), by outcome and by reason
 	unusable [numUnusable]atomic.Uint64
-	duration [2]histogram // as reviews
+	duration [2]histogram // by whether it was a hit
 	_        [64]byte
 }
 
@@ -54,8 +53,7 @@ func (s *stripe) count(o engine.Outcome, r engine.Reason, hit bool, took time.Du
 	if hit {
 		i = 1
 	}
-	s.reviews[o%outcomes][i].Add(1)
-	s.reasons[r%reasons].Add(1)
+	s.reviews[i][o%outcomes][r%reasons].Add(1)
 	s.duration[i].observe(took)
 }
 
@@ -136,15 +134,20 @@ func (s *Server) Stats() Stats {
 		HandshakesAbandoned: c.handshakesAbandoned.Load(), HandshakesWaiting: s.gate.waiting.Load(),
 		CertificateExpiry: identity.certExpiry, ClientCAExpiry: identity.caExpiry,
 	}
+	byReason := make([]uint64, reasons)
 	for _, o := range engine.Outcomes() {
 		for hit := range 2 {
-			n := sum(c, func(p *stripe) *atomic.Uint64 { return &p.reviews[o][hit] })
-			st.Reviews = append(st.Reviews, ReviewCount{o, hit == 1, n})
+			var all uint64
+			for r := range byReason {
+				n := sum(c, func(p *stripe) *atomic.Uint64 { return &p.reviews[hit][o][r] })
+				byReason[r] += n
+				all += n
+			}
+			st.Reviews = append(st.Reviews, ReviewCount{o, hit == 1, all})
 		}
 	}
 	for _, r := range engine.Reasons() {
-		n := sum(c, func(p *stripe) *atomic.Uint64 { return &p.reasons[r] })
-		st.Reasons = append(st.Reasons, ReasonCount{r, n})
+		st.Reasons = append(st.Reasons, ReasonCount{r, byReason[r]})
 	}
 	for u := range numUnusable {
 		st.Unusable[u.String()] = sum(c, func(p *stripe) *atomic.Uint64 { return &p.unusable[u] })
