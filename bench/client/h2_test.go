@@ -163,7 +163,7 @@ func TestManyStreams(t *testing.T) {
 // TestWindows sends large bodies to a server with small windows and frames.
 func TestWindows(t *testing.T) {
 	t.Parallel()
-	const size = 300_000
+	const size = 30_000
 	large := &bench.Review{Body: bytes.Repeat([]byte("0123456789"), size/10)}
 	var whole atomic.Int64
 	c := leanH2To(t, func(conn *tls.Conn) {

@@ -72,16 +72,21 @@ func (l *leanH1) Do(ctx context.Context, r *bench.Review) (bench.Answer, error) 
 			return bench.Answer{}, ctx.Err()
 		}
 	}
+	defer func() { l.free <- c }()
+	if ctx.Done() == nil {
+		return c.ask(l.ctx, r, time.Time{})
+	} else if err := ctx.Err(); err != nil {
+		return bench.Answer{}, err
+	}
 	deadline, _ := ctx.Deadline()
-	var stop func() bool
-	if ctx.Done() != nil {
-		stop = context.AfterFunc(ctx, c.interrupt)
-	}
-	a, err := c.ask(r, deadline)
-	if stop != nil && !stop() {
+	stop := context.AfterFunc(ctx, c.interrupt)
+	a, err := c.ask(ctx, r, deadline)
+	if !stop() {
 		c.shut() // it was interrupted, or is about to be
+		if err != nil {
+			err = ctx.Err()
+		}
 	}
-	l.free <- c
 	return a, err
 }
 
@@ -124,7 +129,7 @@ func (l *leanH1) work() {
 			j.done.Answered(bench.Answer{}, errTimeout)
 		default:
 			c := <-l.free
-			a, err := c.ask(j.review, j.deadline)
+			a, err := c.ask(l.ctx, j.review, j.deadline)
 			l.free <- c
 			j.done.Answered(a, err)
 		}
@@ -163,9 +168,10 @@ type h1conn struct {
 	current atomic.Pointer[tls.Conn] // is conn, for others to interrupt it
 }
 
-func (c *h1conn) ask(r *bench.Review, deadline time.Time) (bench.Answer, error) {
+// ask sends a review and reads the answer. While a connection is being opened, ctx can end that; afterwards, interrupt can.
+func (c *h1conn) ask(ctx context.Context, r *bench.Review, deadline time.Time) (bench.Answer, error) {
 	if c.conn == nil {
-		if err := c.open(deadline); err != nil {
+		if err := c.open(ctx, deadline); err != nil {
 			return bench.Answer{}, err
 		}
 	}
@@ -195,12 +201,12 @@ func (c *h1conn) ask(r *bench.Review, deadline time.Time) (bench.Answer, error) 
 	return a, err
 }
 
-func (c *h1conn) open(deadline time.Time) (err error) {
-	ctx, cancel := c.client.ctx, context.CancelFunc(func() {})
+func (c *h1conn) open(ctx context.Context, deadline time.Time) (err error) {
 	if !deadline.IsZero() {
+		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
 	}
-	defer cancel()
 	if c.conn, err = c.client.dialer.dial(ctx, c.client.config); err != nil {
 		return err
 	}
@@ -208,7 +214,11 @@ func (c *h1conn) open(deadline time.Time) (err error) {
 	c.deadline = false
 	c.in.start(c.conn)
 	c.current.Store(c.conn)
-	if c.client.ctx.Err() != nil { // closed meanwhile
+	if err := ctx.Err(); err != nil { // before current was there to be interrupted
+		c.shut()
+		return err
+	}
+	if c.client.ctx.Err() != nil {
 		c.shut()
 		return errClosed
 	}
