@@ -278,6 +278,31 @@ func TestSVG(t *testing.T) {
 	}
 }
 
+// TestShortIntervals: intervals of less than a second have no CPU of their own, and what comes after the plan's end is no
+// rate.
+func TestShortIntervals(t *testing.T) {
+	t.Parallel()
+	r := &bench.Result{Server: &bench.Process{}, Load: bench.Load{Duration: 3e9}}
+	for i := range 31 {
+		r.Series = append(r.Series, bench.Interval{At: int64(i) * 1e8, Length: 1e8, Answered: 7, ServerCPU: float64(i % 10)})
+	}
+	one := []named{{"", r}}
+	cpu := cpuOverTime(one).lines[0].points
+	if len(cpu) != 3 {
+		t.Fatalf("%v", cpu)
+	}
+	for i, p := range cpu {
+		if math.Abs(p.y-4.5) > 1e-9 || math.Abs(p.x-float64(i)-0.5) > 1e-9 {
+			t.Errorf("%v", cpu)
+		}
+	}
+	for _, l := range throughputOverTime(one).lines {
+		if len(l.points) != 30 {
+			t.Errorf("%s has %d points", l.name, len(l.points))
+		}
+	}
+}
+
 // TestTicks: axes begin and end at round numbers, hold every value, and have neither too few ticks nor too many.
 func TestTicks(t *testing.T) {
 	t.Parallel()

@@ -83,6 +83,17 @@ func (r *named) over(value func(in *bench.Interval) float64) (points []point) {
 	return points
 }
 
+// planned is over without what came after the plan's end: a last interval, mostly empty, for answers that came late. As
+// a rate it would look like a fall.
+func (r *named) planned(value func(in *bench.Interval) float64) (points []point) {
+	for i, p := range r.over(value) {
+		if i == 0 || r.Series[i].At < r.Load.Duration {
+			points = append(points, p)
+		}
+	}
+	return points
+}
+
 // span is the end of the longest series, in seconds.
 func span(results []named) (end float64) {
 	for _, r := range results {
@@ -221,7 +232,7 @@ func nines(v float64) string {
 func throughputOverTime(results []named) *figure {
 	f := figure{name: "throughput", title: "Reviews a second"}
 	each := func(r *named, n func(in *bench.Interval) float64) []point {
-		return r.over(func(in *bench.Interval) float64 { return n(in) / seconds(in.Length) })
+		return r.planned(func(in *bench.Interval) float64 { return n(in) / seconds(in.Length) })
 	}
 	for n := range results {
 		r := &results[n]
@@ -272,13 +283,30 @@ func cpuOverTime(results []named) *figure {
 	for n := range results {
 		r := &results[n]
 		if r.Server != nil && len(r.Series) > 0 {
-			f.lines = append(f.lines, line{name: r.of("server", len(results)), color: n, points: r.over(func(in *bench.Interval) float64 { return in.ServerCPU })})
+			f.lines = append(f.lines, line{name: r.of("server", len(results)), color: n, points: coarse(r.planned(func(in *bench.Interval) float64 { return in.ServerCPU }))})
 		}
 	}
 	_, high := bounds(f.lines)
 	f.y = linear(high, tick)
 	f.about = fmt.Sprintf("CPU that the server's process used: up to %s cores.", number(max(high, 0)))
 	return overTime(results, f)
+}
+
+// coarse averages points over about a second: systems count CPU time in steps of 10 ms, which in shorter intervals would
+// be seen as jumps.
+func coarse(points []point) (means []point) {
+	for len(points) > 0 {
+		n := 1
+		for n < len(points) && points[n].x-points[0].x < 0.999 {
+			n++
+		}
+		var sum point
+		for _, p := range points[:n] {
+			sum.x, sum.y = sum.x+p.x/float64(n), sum.y+p.y/float64(n)
+		}
+		means, points = append(means, sum), points[n:]
+	}
+	return means
 }
 
 func memoryOverTime(results []named) *figure {
@@ -305,7 +333,7 @@ func inFlightOverTime(results []named) *figure {
 	for n := range results {
 		r := &results[n]
 		if len(r.Series) > 0 {
-			f.lines = append(f.lines, line{name: r.of("in flight", len(results)), color: n, points: r.over(func(in *bench.Interval) float64 { return float64(in.InFlight) })})
+			f.lines = append(f.lines, line{name: r.of("in flight", len(results)), color: n, points: r.planned(func(in *bench.Interval) float64 { return float64(in.InFlight) })})
 		}
 	}
 	_, high := bounds(f.lines)

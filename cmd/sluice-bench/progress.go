@@ -55,7 +55,7 @@ func (p *progress) clear() {
 
 // brief is a duration with about three digits.
 func brief(d time.Duration) time.Duration {
-	for unit := time.Second; unit > time.Nanosecond; unit /= 10 {
+	for unit := 10 * time.Second; unit > 100*time.Nanosecond; unit /= 10 {
 		if d >= unit {
 			return d.Round(unit / 100)
 		}
