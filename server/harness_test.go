@@ -304,7 +304,7 @@ func hitReviews() (all []namedReview) {
 	for _, n := range []int{1, 2, 20, len(images)} {
 		all = append(all, namedReview{fmt.Sprintf("containers=%d", n), []byte(reviewOf(images[:n]...))})
 	}
-	escapes := strings.ReplaceAll(padded(1000, images[:2]...), ":v1@", `\u003av1\u0040`)
+	escapes := strings.ReplaceAll(padded(600, images[:2]...), ":v1@", `\u003av1\u0040`)
 	return append(all, namedReview{"escapes", []byte(strings.ReplaceAll(escapes, "zzzz", `\u003c\n\"z`))})
 }
 
