@@ -29,8 +29,11 @@ type Options[K comparable, V any] struct {
 	// see [Cache].
 	MaxCost int64
 	// Cost weighs an entry, in bytes as a rule; nil means 1 an entry. What it says below 1 counts as 1. It is called
-	// concurrently.
+	// concurrently. To count what the cache itself takes too, add [Overhead].
 	Cost func(K, V) int64
+	// Entries is how many entries there will be about, where Cost counts something else: what finds them is sized for
+	// so many. 0 means MaxCost, up to 65,536. More than that are held as well, and found more slowly.
+	Entries int64
 	// Hash is for tests that want collisions. Nil means a hash with a random seed of its own for each cache, so that
 	// nobody outside can look for two keys that collide.
 	Hash func(K) uint64
@@ -46,16 +49,16 @@ type Instant int64
 // Entries that ristretto has refused or pushed out stay in the first level while they are fresh and small, until
 // others take their places: else a full cache of once busy entries keeps newcomers out for long (under Zipf's law with
 // room for one key in a hundred, 0.56 of the look-ups hit without this, and 0.61 with it). Small is what costs at most
-// MaxCost divided by the number of places, or 1. So all the entries together may cost MaxCost and, beyond it, as much
-// again or as many entries as there are places (65,536, or MaxCost rounded up to a power of two where that is less). A
-// larger entry never outlives its place in ristretto.
+// MaxCost divided by the number of places, or 1; and no more than 65,536 places hold such entries. So all the entries
+// together may cost MaxCost and, beyond it, as much again where that is 65,536 entries or less. A larger entry never
+// outlives its place in ristretto.
 type Cache[K comparable, V any] struct {
 	seed maphash.Seed
 	hash func(K) uint64 // nil: seeded
 	cost func(K, V) int64
 	base time.Time // of the clock
 
-	epoch atomic.Uint64 // closedEpoch once closed; a value of another epoch is never served
+	epoch atomic.Uint32 // closedEpoch once closed; a value of another epoch is never served
 	first *Memo[K, slot[V]]
 	share int64 // the most that an entry may cost and stay in first without ristretto
 
@@ -79,8 +82,8 @@ type slot[V any] struct{ atomic.Pointer[value[V]] }
 type value[V any] struct {
 	value   V
 	expires Instant
-	epoch   uint64
-	due     atomic.Int64 // an Instant: see [value.claim]; 0 means never
+	epoch   uint32
+	due     atomic.Uint32 // this many milliseconds before its end: see [value.claim]
 }
 
 // shard guards what belongs to some of the hashes. Whatever changes either level, and every call of ristretto, happens
@@ -95,12 +98,21 @@ type shard[K comparable, V any] struct {
 
 const (
 	shards      = 64
-	maxPlaces   = 1 << 16 // of the first level: 512 KiB
 	sampleEvery = 32
-	guess       = 1 << 16 // of how many entries there will be, where Cost counts something else
-	closedEpoch = math.MaxUint64
-	linger      = time.Second                // that ristretto keeps an entry beyond its end: longer than a Set is queued
-	forEver     = 100 * 365 * 24 * time.Hour // the longest lifetime: what time.Time's arithmetic can still carry
+	guess       = 1 << 16 // of how many entries there will be, where nobody says
+	closedEpoch = math.MaxUint32
+
+	// The first level has two places an entry, of 8 bytes each: one in ten of a full cache's entries then finds both of its
+	// own taken by others. With one place it is one in four.
+	placesEach = 2
+	maxPlaces  = 1 << 22 // 32 MiB
+	maxLoose   = 1 << 16 // of them, those that may hold what ristretto does not
+
+	// Ten counters an entry are ristretto's advice. They take some 4 bytes each, entries or none, so they end at 16 MiB.
+	countersEach = 10
+	maxCounters  = 1 << 22
+	linger       = time.Second                // that ristretto keeps an entry beyond its end: longer than a Set is queued
+	forEver      = 100 * 365 * 24 * time.Hour // the longest lifetime: what time.Time's arithmetic can still carry
 )
 
 // New makes a cache. It fails only if MaxCost is not positive.
@@ -109,7 +121,11 @@ func New[K comparable, V any](o Options[K, V]) (*Cache[K, V], error) {
 		return nil, fmt.Errorf("cache: MaxCost is %d, and must be positive", o.MaxCost)
 	}
 	entries := o.MaxCost
-	if o.Cost != nil { // bytes, perhaps
+	switch {
+	case o.Cost == nil:
+	case o.Entries > 0:
+		entries = min(entries, o.Entries)
+	default:
 		entries = min(entries, guess)
 	}
 	c := &Cache[K, V]{
@@ -117,7 +133,7 @@ func New[K comparable, V any](o Options[K, V]) (*Cache[K, V], error) {
 		hash:  o.Hash,
 		cost:  o.Cost,
 		base:  time.Now(),
-		first: NewMemo[K, slot[V]](int(min(entries, maxPlaces))),
+		first: NewMemo[K, slot[V]](int(placesEach * min(entries, maxPlaces/placesEach))),
 	}
 	c.share = max(o.MaxCost/int64(len(c.first.slots)), 1)
 	for i := range c.shards {
@@ -125,9 +141,8 @@ func New[K comparable, V any](o Options[K, V]) (*Cache[K, V], error) {
 	}
 	var err error
 	c.second, err = ristretto.NewCache(&ristretto.Config[uint64, *cell[K, V]]{
-		MaxCost: o.MaxCost,
-		// Ten times the entries is ristretto's advice. The bound keeps them to 24 MiB.
-		NumCounters:        10 * min(max(entries, 100), 1<<19),
+		MaxCost:            o.MaxCost,
+		NumCounters:        min(countersEach*min(max(entries, 100), maxCounters), maxCounters),
 		BufferItems:        64,
 		IgnoreInternalCost: true,
 		KeyToHash:          func(hash uint64) (uint64, uint64) { return hash, 0 },
@@ -365,10 +380,10 @@ func (c *Cache[K, V]) evicted(item *ristretto.Item[*cell[K, V]]) {
 	c.leave(e, item.Cost)
 }
 
-// leave settles what becomes of a cell that ristretto doesn't hold: the first level keeps it only if it is small and
-// can still be served.
+// leave settles what becomes of a cell that ristretto doesn't hold: the first level keeps it only if it is small, can
+// still be served, and belongs to the places that may hold such.
 func (c *Cache[K, V]) leave(e *cell[K, V], cost int64) {
-	if cost > c.share || !c.fresh(e.value.Load(), c.Now()) {
+	if cost > c.share || c.first.place(e.hash) >= maxLoose || !c.fresh(e.value.Load(), c.Now()) {
 		c.first.drop(e)
 	}
 }

@@ -257,7 +257,7 @@ func TestInvalidate(t *testing.T) {
 // What is hit comes into the first level, and stays when newcomers want its place.
 func TestHitsSettle(t *testing.T) {
 	t.Parallel()
-	c, err := New(Options[int, int]{MaxCost: 2})
+	c, err := New(Options[int, int]{MaxCost: 2, Hash: func(key int) uint64 { return uint64(key) << 32 }}) // the same places
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +278,7 @@ func TestHitsSettle(t *testing.T) {
 func TestSlotNeverGoesBack(t *testing.T) {
 	t.Parallel()
 	var s slot[int]
-	f := func(epoch uint64, v, want int) {
+	f := func(epoch uint32, v, want int) {
 		t.Helper()
 		s.advance(&value[int]{value: v, epoch: epoch})
 		if got := s.Load().value; got != want {

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"math"
 	"math/rand/v2"
 	"time"
 )
@@ -15,11 +16,11 @@ const (
 )
 
 // newValue makes a value whose life of ttl begins at now.
-func newValue[V any](v V, now Instant, ttl time.Duration, epoch uint64) *value[V] {
+func newValue[V any](v V, now Instant, ttl time.Duration, epoch uint32) *value[V] {
 	made := &value[V]{value: v, expires: now + Instant(ttl), epoch: epoch}
 	if ttl > shortLife {
 		latest, earliest := ttl/dueLatest, ttl/dueEarliest
-		made.due.Store(int64(made.expires) - int64(latest+rand.N(earliest-latest)))
+		made.due.Store(uint32(min((latest+rand.N(earliest-latest))/time.Millisecond, math.MaxUint32)))
 	}
 	return made
 }
@@ -28,10 +29,10 @@ func newValue[V any](v V, now Instant, ttl time.Duration, epoch uint64) *value[V
 // is over: so that, should it not be renewed, a bounded number of others try. It writes nothing before the value is due.
 func (v *value[V]) claim(now Instant) bool {
 	due := v.due.Load()
-	if int64(now) < due || due == 0 {
+	left := time.Duration(v.expires - now)
+	if left > time.Duration(due)*time.Millisecond || left <= 0 {
 		return false
 	}
-	remains := max(v.expires-now, 1)
-	again := now + max(remains/8+rand.N(remains*3/8+1), Instant(dueAgain))
-	return v.due.CompareAndSwap(due, int64(again))
+	again := left - max(left/8+rand.N(left*3/8+1), dueAgain)
+	return v.due.CompareAndSwap(due, uint32(max(again/time.Millisecond, 0)))
 }

@@ -77,11 +77,11 @@ func TestDueIsSpread(t *testing.T) {
 	var in [slices]int
 	for range keys {
 		v := newValue("v", 0, 1000*time.Second, 0)
-		due := time.Duration(v.due.Load())
-		if due < 750*time.Second || due >= 900*time.Second {
+		due := 1000*time.Second - time.Duration(v.due.Load())*time.Millisecond
+		if due <= 750*time.Second || due > 900*time.Second {
 			t.Fatalf("due after %v of 1,000 s", due)
 		}
-		in[(due-750*time.Second)/(15*time.Second)]++
+		in[(due-750*time.Second-1)/(15*time.Second)]++
 	}
 	for i, n := range in {
 		if n < keys/slices/2 || n > keys/slices*2 {

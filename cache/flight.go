@@ -54,7 +54,7 @@ func (e *PanicError) Error() string {
 
 // flight is a load under way, or just ended.
 type flight[V any] struct {
-	epoch   uint64
+	epoch   uint32
 	cancel  context.CancelFunc
 	waiters int           // under the lock of the shard
 	done    chan struct{} // closed when what follows is final

@@ -57,9 +57,12 @@ func (m *Memo[K, V]) Put(key K, value V) {
 	m.keep(&entry[K, V]{hash: maphash.Comparable(m.seed, key), key: key, value: value}, rand.IntN(ways))
 }
 
+// place returns the first of the places that a hash may be in.
+func (m *Memo[K, V]) place(hash uint64) uint64 { return hash & uint64(len(m.slots)-1) &^ (ways - 1) }
+
 // set returns the places that a hash may be in.
 func (m *Memo[K, V]) set(hash uint64) []atomic.Pointer[entry[K, V]] {
-	first := hash & uint64(len(m.slots)-1) &^ (ways - 1)
+	first := m.place(hash)
 	return m.slots[first : first+ways : first+ways]
 }
 
