@@ -140,7 +140,7 @@ func (s *scanner) member(where place, name []byte, depth int) bool {
 func (s *scanner) value(depth int) bool {
 	switch c := s.peek(); c {
 	case '"':
-		_, ok := s.str()
+		_, ok := s.skip()
 		return ok
 	case '{':
 		return depth < maxDepth && s.members(elsewhere, depth+1)
@@ -211,32 +211,61 @@ func (s *scanner) digits() bool {
 
 // str passes a string and returns what it says.
 func (s *scanner) str() ([]byte, bool) {
-	if s.peek() != '"' {
+	begin := s.at
+	escaped, ok := s.skip()
+	switch {
+	case !ok:
 		return nil, false
+	case escaped: // which is rare where it matters what a string says
+		var text string
+		err := json.Unmarshal(s.text[begin:s.at], &text)
+		return []byte(text), err == nil
 	}
-	begin := s.at + 1
-	escaped := false
-	for i := begin; i < len(s.text); i++ {
+	return s.text[begin+1 : s.at-1], true
+}
+
+// skip passes a string.
+func (s *scanner) skip() (escaped, ok bool) {
+	if s.peek() != '"' {
+		return false, false
+	}
+	for i := s.at + 1; i < len(s.text); i++ {
 		switch c := s.text[i]; {
 		case c == '"':
 			s.at = i + 1
-			if escaped {
-				return unescape(s.text[begin-1 : s.at])
-			}
-			return s.text[begin:i], true
+			return escaped, true
 		case c == '\\':
 			escaped = true
-			i++ // a quote behind it does not end the string
+			n := escape(s.text[i:])
+			if n == 0 {
+				return false, false
+			}
+			i += n - 1
 		case c < ' ':
-			return nil, false
+			return false, false
 		}
 	}
-	return nil, false
+	return false, false
 }
 
-// unescape is for the few strings with a backslash: it may take its time.
-func unescape(quoted []byte) ([]byte, bool) {
-	var text string
-	err := json.Unmarshal(quoted, &text)
-	return []byte(text), err == nil
+// escape returns how long the escape is that a text begins with, or 0 if it is none.
+func escape(text []byte) int {
+	if len(text) < 2 {
+		return 0
+	}
+	switch text[1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return 2
+	case 'u':
+		if len(text) < 6 {
+			return 0
+		}
+		for _, c := range text[2:6] {
+			if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'f') {
+				return 0
+			}
+		}
+		return 6
+	}
+	return 0
 }
