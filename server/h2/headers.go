@@ -79,16 +79,17 @@ func (c *conn) headers(flags byte, id uint32, payload []byte) error {
 		}
 	}
 	if flags&flagEndHeaders != 0 && !b.trailers && !b.ignored && b.code == codeNone {
-		if len(p) == c.memo.size && len(p) > 0 && string(p) == string(c.memo.key[:len(p)]) {
-			b.open, b.request, b.expect = false, c.memo.request, c.memo.expect
+		m := &c.memo
+		if len(p) == m.size && len(p) > 0 && string(p) == string(m.key[:len(p)]) && !(b.end && m.request.ContentLength > 0) {
+			b.open, b.request, b.expect = false, m.request, m.expect
 			c.begin()
 			return nil
 		}
 		if steady(p) && len(p) <= len(c.memo.key) {
 			err := c.fragment(p, true)
-			if err == nil && !b.bad && !b.long {
-				c.memo.size = copy(c.memo.key[:], p)
-				c.memo.request, c.memo.expect = b.request, b.expect
+			if err == nil && b.code == codeNone && !b.long {
+				m.size = copy(m.key[:], p)
+				m.request, m.expect = b.request, b.expect
 			}
 			return err
 		}
