@@ -114,7 +114,7 @@ func (r *Row) judge(better int) (*float64, string) {
 	}
 	ratio := 1.0
 	if a != b {
-		if ratio = b / a; a == 0 || !finite(ratio) {
+		if ratio = b / a; !finite(ratio) {
 			return nil, verdict
 		}
 	}

@@ -207,6 +207,7 @@ func TestEvaluate(t *testing.T) {
 	f("errors = 0", 10, false, "")
 	f("errors <= 10", 10, true, "")
 	f("error-rate < 0.1%", 10.0/29_000, true, "")
+	f("error-rate < 0.03%", 10.0/29_000, false, "")
 	f("error-rate < 0.0003", 10.0/29_000, false, "")
 	f("throughput >= 900/s", 28_990/30.012, true, "")
 	f("throughput >= 900", 28_990/30.012, true, "")
