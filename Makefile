@@ -36,8 +36,8 @@ fmt: ## format the code
 e2e: ## against the real plugin, registries, cosign v2 and v3, Fulcio, Rekor and TSA (installs what it needs; half an hour when cold)
 	deploy/e2e/run
 
-bench: ## the benchmarks beside the code
-	$(GO) test -run '^$$' -bench . -benchmem -cpu 1,2 ./cache ./engine ./server/...
+bench: ## measure: the benchmarks beside the code against the baseline, and sluice-bench's scenarios (minutes)
+	bench/run
 
 fuzz: ## each fuzz target for a minute
 	@for target in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \

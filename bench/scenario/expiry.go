@@ -7,18 +7,21 @@ import (
 	"sluice/bench"
 )
 
+// hotImages is how many there are when each of them is asked for several times in any half second.
+const hotImages = 20
+
 // expiry compares a load on images whose verdicts and tags end every few seconds with the same load on ones that last.
 // The images are hot: each is asked for many times before its entries end. The two take turns, on two services that run
 // side by side, so that what else the machine does hits both.
 func expiry(ctx context.Context, st *stage) error {
-	lines, err := st.known(ctx, pick(st, 100, 20))
+	lines, err := st.known(ctx, hotImages)
 	if err != nil {
 		return err
 	}
 	if _, err := st.registry.do(ctx, order{Latency: latency}); err != nil {
 		return err
 	}
-	ttl := pick(st, 2*time.Second, time.Second)
+	ttl := pick(st, 4*time.Second, 3*time.Second)
 	lasting, err := st.serve(ctx, settings{})
 	if err != nil {
 		return err
@@ -29,7 +32,7 @@ func expiry(ctx context.Context, st *stage) error {
 		return err
 	}
 	defer ending.stop()
-	plan := bench.Plan{Schedule: constant(pick(st, 1000.0, 200), pick(st, 10*time.Second, 2*time.Second))}
+	plan := bench.Plan{Schedule: constant(pick(st, 1000.0, 200), pick(st, 12*time.Second, 4*time.Second))}
 	return st.median("p99.9_ratio_lasting", func(int) (*bench.Result, error) {
 		reference, err := st.hot(ctx, lasting, "lasting", lines, plan)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -63,16 +64,21 @@ const servicePath = "/v1/imagereview"
 
 // serve starts a service with settings, and waits for it to be ready. The caller stops it.
 func (l *lab) serve(ctx context.Context, s settings) (*service, error) {
-	if err := s.write(l.dir, &l.registry.state); err != nil {
+	// A folder each: services notice it when their files change.
+	l.services++
+	dir := filepath.Join(l.dir, fmt.Sprintf("service-%d", l.services))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := s.write(dir, &l.registry.state); err != nil {
 		return nil, err
 	}
 	env := l.env
 	if s.memoryLimit != "" {
 		env = append(env[:len(env):len(env)], "GOMEMLIMIT="+s.memoryLimit)
 	}
-	l.services++
 	argv := append(l.sluice[:len(l.sluice):len(l.sluice)], "serve", "--config", "sluice.yaml")
-	c, err := startChild(l.dir, fmt.Sprintf("service-%d", l.services), env, false, argv...)
+	c, err := startChild(dir, "service", env, false, argv...)
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func fakeService(how string) error {
 	}
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM)
-	for _, file := range []string{"sluice.yaml", "policies.yaml", "server.crt", "server.key", "ca.crt", "registry-ca.crt", "release.pub"} {
+	for _, file := range []string{"sluice.yaml", "policies.yaml", "../server.crt", "../server.key", "../ca.crt", "registry-ca.crt", "release.pub"} {
 		if _, err := os.Stat(file); err != nil {
 			return err
 		}
@@ -114,13 +114,22 @@ func TestLab(t *testing.T) {
 	if v.url != "https://127.0.0.1:1/v1/imagereview" {
 		t.Errorf("url %s", v.url)
 	}
-	files, err := os.ReadFile(filepath.Join(l.dir, "policies.yaml"))
+	files, err := os.ReadFile(filepath.Join(l.dir, "service-1/policies.yaml"))
 	if err != nil || !strings.Contains(string(files), l.registry.state.Host+"/**") || !strings.Contains(string(files), "static") {
 		t.Errorf("policies.yaml: %v\n%s", err, files)
 	}
-	v.stop()
-	if !gone(v.pid) {
-		t.Errorf("the service (pid %d) is still there", v.pid)
+	other, err := l.serve(t.Context(), settings{allowTTL: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := os.ReadFile(filepath.Join(l.dir, "service-1/policies.yaml")); err != nil || string(again) != string(files) {
+		t.Errorf("another service changed the first one's policies: %v\n%s", err, again)
+	}
+	for _, s := range []*service{v, other} {
+		s.stop()
+		if !gone(s.pid) {
+			t.Errorf("a service (pid %d) is still there", s.pid)
+		}
 	}
 	l.close()
 	if !gone(l.registry.pid) {
@@ -175,7 +184,7 @@ func TestServiceThatDoesNotStart(t *testing.T) {
 	if _, err := l.serve(ctx, settings{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a service that says nothing: %v", err)
 	}
-	if _, err := os.Stat(filepath.Join(l.dir, "service-1.log")); err != nil {
+	if _, err := os.Stat(filepath.Join(l.dir, "service-1/service.log")); err != nil {
 		t.Error(err)
 	}
 }

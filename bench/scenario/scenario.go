@@ -1,8 +1,10 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -126,6 +128,7 @@ func (st *stage) keep(res *bench.Result) {
 // measure is load without a word, and without keeping the result. It may be called concurrently.
 func (st *stage) measure(ctx context.Context, v *service, name string, p bench.Plan) (*bench.Result, error) {
 	p.Name, p.Target, p.Seed, p.PID = st.scenario+"/"+name, v.url, st.Seed, v.pid
+	p.Protocol = cmp.Or(p.Protocol, "h2")
 	if p.Metrics == nil {
 		p.Metrics = func() (map[string]float64, error) { return v.metrics(ctx) }
 	}
@@ -140,6 +143,7 @@ func (st *stage) measure(ctx context.Context, v *service, name string, p bench.P
 		return nil, fmt.Errorf("%s: %w", name, context.Cause(ctx))
 	}
 	res.Extra = map[string]float64{}
+	maps.DeleteFunc(res.Metrics, func(_ string, m bench.Metric) bool { return m.Before == 0 && m.After == 0 }) // of which there are many
 	return res, nil
 }
 

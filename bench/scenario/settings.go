@@ -24,7 +24,7 @@ var configuration = template.Must(template.New("").Parse(`apiVersion: sluice/v1
 kind: Config
 listen: 127.0.0.1:0
 admin: {listen: "127.0.0.1:0"}
-tls: {certFile: server.crt, keyFile: server.key, clientCAFile: ca.crt, clientNames: [kube-apiserver]}
+tls: {certFile: ../server.crt, keyFile: ../server.key, clientCAFile: ../ca.crt, clientNames: [kube-apiserver]}
 policies: [policies.yaml]
 registries:
 - {host: "{{.Host}}", caFile: registry-ca.crt}
@@ -54,7 +54,7 @@ spec:
   cache: {allowTTL: {{.AllowTTL}}, denyTTL: {{.DenyTTL}}}
 `))
 
-// write writes the service's files into dir, for a registry.
+// write writes the service's files into dir, for a registry. Certificates are in the folder above.
 func (s settings) write(dir string, registry *registryState) error {
 	v := struct {
 		Host                      string

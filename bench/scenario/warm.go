@@ -2,7 +2,10 @@ package scenario
 
 import (
 	"context"
+	"fmt"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"sluice/bench"
 	"sluice/bench/schedule"
@@ -46,11 +49,11 @@ func warm(ctx context.Context, st *stage) error {
 		},
 		{
 			"bursts-h1", func() (bench.Client, error) { return st.apiserver(ctx, v, "h1") },
-			bench.Plan{Schedule: schedule.Schedule{{Duration: little, Burst: 200, Every: time.Second}}},
+			bench.Plan{Protocol: "h1", Schedule: schedule.Schedule{{Duration: little, Burst: 200, Every: time.Second}}},
 		},
 		{
 			"limit-h1", func() (bench.Client, error) { return st.lean(v, "h1", 16, 1) },
-			bench.Plan{Closed: 16, Duration: little},
+			bench.Plan{Protocol: "h1", Closed: 16, Duration: little},
 		},
 		{
 			"limit-h2", func() (bench.Client, error) { return st.lean(v, "h2", 16, 1) },
@@ -87,35 +90,35 @@ func (st *stage) fill(ctx context.Context, v *service, lines []string) error {
 		return err
 	}
 	began := time.Now()
-	errs := make(chan error)
+	if err := ask(ctx, client, w, len(lines)); err != nil {
+		return err
+	}
+	st.say("%d images are known after %s", len(lines), time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// ask sends so many reviews of a workload, some of them at once, and measures nothing.
+func ask(ctx context.Context, c bench.Client, w bench.Workload, n int) error {
 	const atOnce = 16
-	reviews := make(chan bench.Review)
-	go func() {
-		defer close(reviews)
-		for range lines {
-			reviews <- w.Next()
-		}
-	}()
-	for range atOnce {
-		go func() {
-			var failed error
-			for r := range reviews {
-				if failed == nil {
-					_, failed = client.Do(ctx, &r)
-				}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for range n {
+		r := w.Next()
+		g.Go(func() error {
+			answer, err := c.Do(ctx, &r)
+			switch {
+			case err != nil:
+				return err
+			case !answer.Verdict || r.Deny != bench.Unknown && answer.Allowed != (r.Deny == bench.ExpectAllow):
+				return fmt.Errorf("a review was answered wrongly: status %d, allowed: %t; it was %.300s", answer.Status, answer.Allowed, r.Body)
 			}
-			errs <- failed
-		}()
-	}
-	for range atOnce {
-		if failed := <-errs; failed != nil {
-			err = failed
+			return nil
+		})
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	if err == nil {
-		st.say("%d images are known after %s", len(lines), time.Since(began).Round(time.Millisecond))
-	}
-	return err
+	return g.Wait()
 }
 
 // loadPods is load with the pods of a list.
