@@ -157,6 +157,9 @@ func (c *conn) readPreface() error {
 		if n := min(c.w, len(preface)); string(c.in[:n]) != preface[:n] {
 			return &Error{codeProtocol, "the client does not speak HTTP/2"}
 		}
+		if c.hasLeft() {
+			return io.EOF
+		}
 	}
 	c.r = len(preface)
 	return c.step()
@@ -235,6 +238,12 @@ func (c *conn) settle() {
 		c.leaving = left
 		c.wake()
 	}
+}
+
+func (c *conn) hasLeft() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leaving == left
 }
 
 // wake makes a read return that is under way or to come.
