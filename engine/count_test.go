@@ -105,11 +105,11 @@ func TestThreshold(t *testing.T) {
 	f("more than there are", 3, 0, Deny, ReasonStaticFail, `can't satisfy policy "p", which requires 3 authorities and has fewer; tell the cluster's operators`, named("a"), named("b"))
 
 	v := judged(t, ports, "details", image, Deny, ReasonSignatureInvalid, "", authorities(1, named("forger"), named("x")))
-	if want := `authority "forger": signature_invalid: none of 1 signatures verifies: x509: broken; authority "x": signature_missing: `; !strings.HasPrefix(v.Detail, want) {
-		t.Errorf("the detail is %s, want %s…", v.Detail, want)
+	if want := `authority "forger": signature_invalid: none of 1 signatures verifies: x509: broken; authority "x": signature_missing: `; !strings.HasPrefix(v.Detail(), want) {
+		t.Errorf("the detail is %s, want %s…", v.Detail(), want)
 	}
-	if strings.Contains(v.Message, "x509") {
-		t.Errorf("internals in the message: %s", v.Message)
+	if strings.Contains(v.Message(), "x509") {
+		t.Errorf("internals in the message: %s", v.Message())
 	}
 }
 
@@ -158,12 +158,12 @@ func TestRefusals(t *testing.T) {
 	f(ReasonPredicateRefused, `carries attestation "prov" (`+provenance+`) by "broken", but its predicate can't be judged by the condition of policy "p": unexpected end of JSON input; use a build whose attestation fulfils it`,
 		named("broken", attesting(prov), identities(team)))
 	v := judged(t, ports, "details", image, Deny, ReasonPredicateRefused, "", authorities(1, named("bad", attesting(prov), identities(team))))
-	if want := `authority "bad": predicate_refused: "predicate.builder == 'ours'" does not hold`; v.Detail != want {
-		t.Errorf("the detail is %s, want %s", v.Detail, want)
+	if want := `authority "bad": predicate_refused: "predicate.builder == 'ours'" does not hold`; v.Detail() != want {
+		t.Errorf("the detail is %s, want %s", v.Detail(), want)
 	}
 	v = judged(t, ports, "details", image, Deny, ReasonPredicateRefused, "", authorities(1, named("broken", attesting(prov), identities(team))))
-	if want := `authority "broken": predicate_refused: unexpected end of JSON input, in "predicate.builder == 'ours'"`; v.Detail != want {
-		t.Errorf("the detail is %s, want %s", v.Detail, want)
+	if want := `authority "broken": predicate_refused: unexpected end of JSON input, in "predicate.builder == 'ours'"`; v.Detail() != want {
+		t.Errorf("the detail is %s, want %s", v.Detail(), want)
 	}
 
 	f(ReasonSignatureInvalid, `is signed, but not by "signature_invalid" or "x", as policy "p" requires; have it signed by one of them`, named("signature_invalid"), named("x"), named("y", attesting(prov)))
@@ -203,8 +203,8 @@ func TestRefusals(t *testing.T) {
 			apart(a)
 		}
 		v := judged(t, ports, name, image, Deny, reasonOf(ports, name), `needs 2 of policy "p"'s authorities and has 0: `+message, authorities(2, a, named("other")))
-		if want := `; authority "other": not asked`; !strings.HasSuffix(v.Detail, want) {
-			t.Errorf("the detail is %s, want …%s", v.Detail, want)
+		if want := `; authority "other": not asked`; !strings.HasSuffix(v.Detail(), want) {
+			t.Errorf("the detail is %s, want …%s", v.Detail(), want)
 		}
 	}
 

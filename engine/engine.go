@@ -17,6 +17,7 @@ type Config struct {
 	Verifier Verifier
 
 	MaxVerdicts     int64 // how many verdicts are remembered, each KiB of text counting as one more; default 100,000
+	MaxVerdictBytes int64 // if set, how many bytes the verdicts may take that are remembered, in place of MaxVerdicts
 	MissesPerReview int   // how many images of one review are checked side by side; default 16
 	MaxChecks       int   // how many images are checked at once, over all reviews; default 256
 	MaxWaiting      int   // how many more may wait for that; beyond it reviews are shed; default 4,096
@@ -39,19 +40,6 @@ type Engine struct {
 	refreshes refreshes
 }
 
-// verdictKey is what a verdict depends on: the rules for the namespace, and the image as it was sent. The cache
-// compares the whole of it on every hit: an unkeyed hash alone could be brought to collide by a pod's author.
-type verdictKey struct {
-	rules [32]byte
-	image string
-}
-
-// verdictCost counts a verdict as one, and one more for each KiB of its text: a pod's author chooses how long an image
-// string is, and a denial repeats it.
-func verdictCost(k verdictKey, v *Verdict) int64 {
-	return 1 + int64(len(k.image)+len(v.Message)+len(v.Detail))>>10
-}
-
 // New makes an Engine, which denies everything until Load.
 func New(c Config) (*Engine, error) {
 	if c.Resolver == nil || c.Verifier == nil {
@@ -68,7 +56,7 @@ func New(c Config) (*Engine, error) {
 	if c.MaxVerdicts <= 0 {
 		c.MaxVerdicts = 100_000
 	}
-	verdicts, err := cache.New(cache.Options[verdictKey, *Verdict]{MaxCost: c.MaxVerdicts, Cost: verdictCost})
+	verdicts, err := newVerdicts(c.MaxVerdicts, c.MaxVerdictBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +107,7 @@ func (e *Engine) Hit(req *Request, res *Result) bool {
 	}
 	sc := e.snapshot.Load().scope(req.Namespace)
 	res.begin(sc)
-	key := verdictKey{rules: sc.fingerprint}
+	key := verdictKey{rules: sc.rules}
 	now := e.verdicts.Now()
 	for _, image := range req.Images {
 		key.image = image
@@ -198,7 +186,7 @@ func (e *Engine) verdict(ctx context.Context, sc *scope, image string) (v *Verdi
 	if err != nil {
 		return invalid(image, err)
 	}
-	loaded, err := e.verdicts.Do(ctx, verdictKey{sc.fingerprint, image},
+	loaded, err := e.verdicts.Do(ctx, verdictKey{sc.rules, image},
 		func(ctx context.Context) (*Verdict, time.Duration, error) {
 			j := newJudgement(e, sc, image, ref, KnownFacts)
 			defer j.done()

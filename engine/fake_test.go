@@ -215,3 +215,16 @@ func auditText(res *Result) string {
 	}
 	return b.String()
 }
+
+// everything is ports that know any number of images, each signed, and remember none.
+type everything struct{}
+
+func (everything) Resolve(_ context.Context, ref Reference, _ Known) (Resolution, error) {
+	return Resolution{Digest(fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(ref.String())))), time.Hour}, nil
+}
+
+func (everything) Children(context.Context, Reference) ([]Child, error) { return nil, nil }
+
+func (everything) Verify(context.Context, Reference, *Authority, Known) (Evidence, error) {
+	return Evidence{[]Signature{{}}, time.Hour}, nil
+}

@@ -91,7 +91,7 @@ func (e *Engine) refresh(sc *scope, image string) {
 		if err != nil { // of which there are no verdicts in the cache
 			return false
 		}
-		loaded, err := e.verdicts.Renew(ctx, verdictKey{sc.fingerprint, image}, math.MaxInt64,
+		loaded, err := e.verdicts.Renew(ctx, verdictKey{sc.rules, image}, math.MaxInt64,
 			func(ctx context.Context) (*Verdict, time.Duration, error) {
 				j := newJudgement(e, sc, image, ref, KnownLately)
 				defer j.done()

@@ -63,7 +63,7 @@ func (r *Result) add(v *Verdict) {
 		return
 	}
 	r.verdicts = append(r.verdicts, v)
-	r.said = r.said || v.Message != ""
+	r.said = r.said || v.Message() != ""
 	switch w := v.weight(); {
 	case r.decisive == nil || w > r.weight:
 		r.decisive, r.weight, r.policy = v, w, v.Policy
@@ -101,14 +101,14 @@ func (r *Result) Message() []byte {
 	left := 0
 	for _, v := range r.verdicts {
 		switch {
-		case v.Message == "" || r.Outcome != Allow && v.Outcome == Allow:
-		case len(r.text)+len(v.Message) > maxMessage:
+		case v.Message() == "" || r.Outcome != Allow && v.Outcome == Allow:
+		case len(r.text)+len(v.Message()) > maxMessage:
 			left++
 		default:
 			if len(r.text) > 0 {
 				r.text = append(r.text, "; "...)
 			}
-			r.text = append(r.text, v.Message...)
+			r.text = append(r.text, v.Message()...)
 		}
 	}
 	if left > 0 {

@@ -31,8 +31,8 @@ func plainly(sc *scope, verdicts []*Verdict) (o Outcome, reason Reason, message 
 	var messages, digests []string
 	policy := ""
 	for _, v := range distinct {
-		if v.Message != "" && (o == Allow || v.Outcome != Allow) {
-			messages = append(messages, v.Message)
+		if v.Message() != "" && (o == Allow || v.Outcome != Allow) {
+			messages = append(messages, v.Message())
 		}
 		if policy == "" && v.Outcome == o && v.Warning == warned {
 			policy = v.Policy
@@ -89,7 +89,7 @@ func TestResult(t *testing.T) {
 				}
 				v.Warning = v.Outcome == Allow && random.IntN(4) == 0
 				if v.Outcome != Allow || v.Warning {
-					v.Message = fmt.Sprint("message ", n)
+					v.words = &words{message: fmt.Sprint("message ", n)}
 				}
 				if random.IntN(4) == 0 && v.Digest != "" {
 					v.Image += "@" + string(v.Digest)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unique"
 
 	"sluice/cache"
 )
@@ -128,6 +129,7 @@ type scope struct {
 	policies    []*Policy
 	noMatch     NoMatch
 	fingerprint [32]byte
+	rules       unique.Handle[[32]byte] // the fingerprint in one word
 	short       string
 	rulings     *cache.Memo[rulingKey, *Ruling]
 }
@@ -153,6 +155,7 @@ func newScope(policies []*Policy, noMatch NoMatch) *scope {
 	}
 	sc := &scope{policies: policies, noMatch: noMatch, rulings: cache.NewMemo[rulingKey, *Ruling](maxRulings)}
 	h.Sum(sc.fingerprint[:0])
+	sc.rules = unique.Make(sc.fingerprint)
 	sc.short = hex.EncodeToString(sc.fingerprint[:6])
 	return sc
 }

@@ -45,13 +45,31 @@ type Verdict struct {
 	Outcome Outcome
 	Warning bool // allowed although a policy does not pass, because that policy or noMatch says so
 	Reason  Reason
-	Policy  string // the policy that decided; empty if several passed or none matched
-	Message string // for people, where the image is not allowed or there is a warning: image, rule and remedy
-	Detail  string // for the log only
+	shapes  atomic.Uint32 // see shape
+	Policy  string        // the policy that decided; empty if several passed or none matched
+	words   *words        // nil if there are none, as of most that are remembered
 
-	// Found out when the verdict is first part of an answer, and from then on always the same.
-	shapes atomic.Uint32          // see shape
+	// Found out, as shapes is, when the verdict is first part of an answer, and from then on always the same.
 	ruling atomic.Pointer[Ruling] // for an answer that this verdict alone decides; by the rules it was made by
+}
+
+// words is what there is to say about a verdict.
+type words struct{ message, detail string }
+
+// Message returns what people are told where the image is not allowed or there is a warning: image, rule and remedy.
+func (v *Verdict) Message() string {
+	if v.words == nil {
+		return ""
+	}
+	return v.words.message
+}
+
+// Detail returns what is for the log only.
+func (v *Verdict) Detail() string {
+	if v.words == nil {
+		return ""
+	}
+	return v.words.detail
 }
 
 // What is known of the text of a verdict's Image and Digest.
@@ -148,14 +166,15 @@ func verdictOf(image string, digest Digest, problems []*problem) *Verdict {
 			worst = p
 		}
 	}
+	said := &words{worst.message(image), worst.detail}
 	v := &Verdict{
 		Image: image, Digest: digest, Outcome: worst.outcome(), Warning: worst.outcome() == Allow,
-		Reason: worst.reason, Policy: worst.policy.Name, Message: worst.message(image), Detail: worst.detail,
+		Reason: worst.reason, Policy: worst.policy.Name, words: said,
 	}
 	if v.Warning {
 		for _, p := range problems {
 			if p != worst {
-				v.Message += "; " + p.message(image)
+				said.message += "; " + p.message(image)
 			}
 		}
 	}
@@ -188,14 +207,14 @@ func quoteUpTo(s string, most int) string {
 // and there is no end of such strings.
 func invalid(image string, err error) *Verdict {
 	p := problem{what: "is no image reference: " + err.Error(), remedy: "correct it"}
-	return &Verdict{Image: image, Outcome: Deny, Reason: ReasonInvalidReference, Message: p.message(image)}
+	return &Verdict{Image: image, Outcome: Deny, Reason: ReasonInvalidReference, words: &words{message: p.message(image)}}
 }
 
 // broken is the verdict on an image over which we stumbled.
 func broken(image string, panicked any) *Verdict {
 	p := problem{what: "could not be checked because of an internal error", remedy: "tell the cluster's operators"}
 	return &Verdict{
-		Image: image, Outcome: Deny, Reason: ReasonInternal, Message: p.message(image), Detail: fmt.Sprintf("panic: %v", panicked),
+		Image: image, Outcome: Deny, Reason: ReasonInternal, words: &words{p.message(image), fmt.Sprintf("panic: %v", panicked)},
 	}
 }
 
@@ -215,6 +234,6 @@ func unmatched(image string, digest Digest, noMatch NoMatch) *Verdict {
 	} else {
 		v.Outcome = Deny
 	}
-	v.Message = p.message(image)
+	v.words = &words{message: p.message(image)}
 	return v
 }

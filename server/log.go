@@ -65,7 +65,7 @@ func (d *door) logReview(x *exchange, took time.Duration) {
 		default:
 			images = append(images, loggedImage{
 				Image: clip(v.Image, maxLogged), Digest: string(v.Digest), Reason: v.Reason.String(),
-				Policy: v.Policy, Detail: clip(v.Detail, maxDetail),
+				Policy: v.Policy, Detail: clip(v.Detail(), maxDetail),
 			})
 		}
 	}

@@ -217,7 +217,7 @@ func newCheckAnswer(res *engine.Result) *checkAnswer {
 	}
 	denied := false
 	for _, v := range res.Images() {
-		c := checkedImage{v.Image, v.Outcome.String(), v.Reason.String(), string(v.Digest), v.Policy, v.Message, v.Detail}
+		c := checkedImage{v.Image, v.Outcome.String(), v.Reason.String(), string(v.Digest), v.Policy, v.Message(), v.Detail()}
 		if v.Warning {
 			c.Verdict = "warn"
 		}
