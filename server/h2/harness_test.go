@@ -19,6 +19,8 @@ import (
 
 // kit is a Handler for tests. What a path begins with says how it is answered.
 type kit struct {
+	long int // bytes of an answer at /long
+
 	mu     sync.Mutex // guards the following
 	active []bool
 	failed []Failure
@@ -29,7 +31,7 @@ type kit struct {
 }
 
 func newKit() *kit {
-	return &kit{begun: make(chan string, 10_000), proceed: make(chan struct{}), ended: make(chan error, 10_000)}
+	return &kit{long: 100_000, begun: make(chan string, 10_000), proceed: make(chan struct{}), ended: make(chan error, 10_000)}
 }
 
 func (k *kit) Head(r *Request) bool { return !strings.HasPrefix(r.Path, "/refused") }
@@ -45,7 +47,7 @@ func (k *kit) Small(r *Request, body, dst []byte) (Reply, Job) {
 	case strings.HasPrefix(r.Path, "/wait"), strings.HasPrefix(r.Path, "/job"):
 		return Reply{}, &kitJob{k, *r, bytes.Clone(body)}
 	case strings.HasPrefix(r.Path, "/long"):
-		return Reply{Status: 200, Body: bytes.Repeat([]byte("x"), 100_000)}, nil
+		return Reply{Status: 200, Body: bytes.Repeat([]byte("x"), k.long)}, nil
 	case strings.HasPrefix(r.Path, "/empty"):
 		return Reply{Status: 200}, nil
 	}
