@@ -151,7 +151,8 @@ func latencyOverTime(results []named) *figure {
 			if len(results) > 1 && s.name != "p50" && s.name != "p99" {
 				continue // two lines for each of several results are as much as the eye can follow
 			}
-			l := line{name: r.of(s.name, len(results)), color: i, points: r.over(func(in *bench.Interval) float64 { return positive(float64(s.value(in))) })}
+			l := line{name: r.of(s.name, len(results)), color: i}
+			l.points = r.over(func(in *bench.Interval) float64 { return positive(float64(s.value(in))) })
 			if len(results) > 1 {
 				l.color, l.dashed = n, s.name == "p50"
 			}
@@ -163,7 +164,8 @@ func latencyOverTime(results []named) *figure {
 		return nil
 	}
 	f.y = logarithmic(low, high, duration)
-	f.about = fmt.Sprintf("Latency of the reviews meant to be sent in each interval, on a logarithmic scale: between %s and %s.", duration(low), duration(high))
+	f.about = fmt.Sprintf("Latency of the reviews meant to be sent in each interval, on a logarithmic scale: between %s and %s.",
+		duration(low), duration(high))
 	return overTime(results, f)
 }
 
@@ -209,7 +211,8 @@ func latencyByPercentile(results []named) *figure {
 		return nil
 	}
 	f.x, f.y = logarithmic(1, min(most, 1e6), nines), logarithmic(low, high, duration)
-	f.about = fmt.Sprintf("The distribution of latency, with one more nine for each step to the right: between %s and %s.", duration(low), duration(high))
+	f.about = fmt.Sprintf("The distribution of latency, with one more nine for each step to the right: between %s and %s.",
+		duration(low), duration(high))
 	return &f
 }
 
@@ -239,14 +242,18 @@ func throughputOverTime(results []named) *figure {
 		if len(r.Series) == 0 {
 			continue
 		}
-		meant := line{name: r.of("intended", len(results)), color: n, dashed: true, points: each(r, func(in *bench.Interval) float64 { return in.Intended })}
+		meant := line{name: r.of("intended", len(results)), color: n, dashed: true}
+		meant.points = each(r, func(in *bench.Interval) float64 { return in.Intended })
 		if len(results) == 1 {
 			meant.color = 5
 		}
 		if r.Load.Closed == 0 {
 			f.lines = append(f.lines, meant)
 		}
-		f.lines = append(f.lines, line{name: r.of("answered", len(results)), color: n, points: each(r, func(in *bench.Interval) float64 { return float64(in.Answered) })})
+		f.lines = append(f.lines, line{
+			name: r.of("answered", len(results)), color: n,
+			points: each(r, func(in *bench.Interval) float64 { return float64(in.Answered) }),
+		})
 	}
 	_, high := bounds(f.lines)
 	f.y = linear(high, tick)
@@ -283,7 +290,10 @@ func cpuOverTime(results []named) *figure {
 	for n := range results {
 		r := &results[n]
 		if r.Server != nil && len(r.Series) > 0 {
-			f.lines = append(f.lines, line{name: r.of("server", len(results)), color: n, points: coarse(r.planned(func(in *bench.Interval) float64 { return in.ServerCPU }))})
+			f.lines = append(f.lines, line{
+				name: r.of("server", len(results)), color: n,
+				points: coarse(r.planned(func(in *bench.Interval) float64 { return in.ServerCPU })),
+			})
 		}
 	}
 	_, high := bounds(f.lines)
@@ -333,7 +343,10 @@ func inFlightOverTime(results []named) *figure {
 	for n := range results {
 		r := &results[n]
 		if len(r.Series) > 0 {
-			f.lines = append(f.lines, line{name: r.of("in flight", len(results)), color: n, points: r.planned(func(in *bench.Interval) float64 { return float64(in.InFlight) })})
+			f.lines = append(f.lines, line{
+				name: r.of("in flight", len(results)), color: n,
+				points: r.planned(func(in *bench.Interval) float64 { return float64(in.InFlight) }),
+			})
 		}
 	}
 	_, high := bounds(f.lines)
