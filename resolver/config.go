@@ -13,6 +13,7 @@ type Config struct {
 
 	TagTTL    time.Duration // life of the fact that a tag points at a digest; 0 means 60 s
 	MaxTags   int64         // such facts kept at most; 0 means 100,000
+	MaxBytes  int64         // if set, what such facts may take in bytes, in place of MaxTags
 	UserAgent string        // empty means sluice
 
 	// Observe is called after every request on the wire, if it is not nil: on the goroutine that made it, so several
@@ -70,8 +71,8 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.TagTTL < 0:
 		return c, errors.New("tagTTL must not be negative")
-	case c.MaxTags < 0:
-		return c, errors.New("maxTags must not be negative")
+	case c.MaxTags < 0 || c.MaxBytes < 0:
+		return c, errors.New("maxTags and maxBytes must not be negative")
 	}
 	if c.TagTTL == 0 {
 		c.TagTTL = defaultTagTTL

@@ -75,7 +75,7 @@ func newResolver(c Config, dial dialFunc) (*Resolver, error) {
 		r.registries = append(r.registries, reg)
 	}
 	err = errors.Join(
-		open(r, &r.tags, cache.Options[string, engine.Digest]{MaxCost: c.MaxTags}),
+		open(r, &r.tags, tagOptions(c)),
 		open(r, &r.grants, cache.Options[grantKey, *grant]{MaxCost: maxGrants}),
 		open(r, &r.noReferrers, cache.Options[repositoryKey, struct{}]{MaxCost: maxNoReferrers}),
 		open(r, &r.indexes, cache.Options[indexKey, []engine.Child]{MaxCost: maxIndexes, Cost: indexCost}),
@@ -85,6 +85,20 @@ func newResolver(c Config, dial dialFunc) (*Resolver, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// tagOptions is how much is kept of what tags point at.
+func tagOptions(c Config) cache.Options[string, engine.Digest] {
+	if c.MaxBytes == 0 {
+		return cache.Options[string, engine.Digest]{MaxCost: c.MaxTags}
+	}
+	const usual = 128 + 64 // bytes of a tag and of a digest, on top of what the cache takes
+	overhead := cache.Overhead[string, engine.Digest]()
+	return cache.Options[string, engine.Digest]{
+		MaxCost: c.MaxBytes,
+		Cost:    func(tag string, d engine.Digest) int64 { return overhead + int64(len(tag)+len(d)+16) },
+		Entries: max(c.MaxBytes/(overhead+usual), 1),
+	}
 }
 
 // open makes a cache that Close will close.

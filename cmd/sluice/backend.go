@@ -18,7 +18,7 @@ type backend struct {
 
 // newBackend makes the backend of a configuration. seen is told of what it does, if it is not nil.
 func newBackend(c *Config, seen *explanation) (*backend, error) {
-	rc, options := c.resolver(), signature.Options{FactTTL: c.Cache.SignatureTTL, MaxFacts: c.Cache.Signatures}
+	rc, options := c.resolver(), signature.Options{FactTTL: c.Cache.SignatureTTL, MaxFacts: c.Cache.Signatures.entries, MaxBytes: c.Cache.Signatures.bytes}
 	if seen != nil {
 		rc.Observe, options.Observe = seen.request, seen.finding
 	}

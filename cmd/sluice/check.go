@@ -154,7 +154,7 @@ func (f *checkFlags) decide(ctx context.Context, req *engine.Request, stdout, st
 	}
 	// What is remembered serves one review, and the memory for a service's caches takes longer to set up than to decide.
 	const remembered = 1000
-	c.Cache.Tags, c.Cache.Signatures = remembered, remembered
+	c.Cache.Tags, c.Cache.Signatures = capacity{entries: remembered}, capacity{entries: remembered}
 	var seen *explanation
 	if f.explain {
 		seen = &explanation{began: time.Now()}

@@ -78,9 +78,9 @@ type ConfigRegistry struct {
 
 // ConfigCache is how much is remembered, and for how long facts hold.
 type ConfigCache struct {
-	Verdicts     int64         `yaml:"verdicts"`     // default 100,000
-	Tags         int64         `yaml:"tags"`         // default 100,000
-	Signatures   int64         `yaml:"signatures"`   // default 100,000
+	Verdicts     capacity      `yaml:"verdicts"`     // default 100,000
+	Tags         capacity      `yaml:"tags"`         // default 100,000
+	Signatures   capacity      `yaml:"signatures"`   // default 100,000
 	TagTTL       time.Duration `yaml:"tagTTL"`       // default 60s
 	SignatureTTL time.Duration `yaml:"signatureTTL"` // default 1h
 }
@@ -109,6 +109,46 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 	}
 	*b = byteSize(n << shift)
 	return nil
+}
+
+// capacity is how much a cache holds: a number of entries, such as 100000, or their size, such as 256MiB. At most one of
+// them is set; none means the default.
+type capacity struct{ entries, bytes int64 }
+
+// The bounds of a capacity.
+const (
+	maxEntries = 100_000_000
+	minMemory  = 1 << 20
+)
+
+// UnmarshalText reads a number, or a size with a unit (KiB, MiB, GiB).
+func (c *capacity) UnmarshalText(text []byte) error {
+	s := strings.TrimSpace(string(text))
+	if !strings.HasSuffix(s, "iB") {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			return fmt.Errorf("%q is no capacity: write a number of entries, or a size with KiB, MiB or GiB", text)
+		}
+		*c = capacity{entries: n}
+		return nil
+	}
+	var size byteSize
+	err := size.UnmarshalText(text)
+	*c = capacity{bytes: int64(size)}
+	return err
+}
+
+// problem says what is wrong with it, or nothing.
+func (c capacity) problem() string {
+	switch {
+	case c.entries < 0:
+		return "it can't be negative"
+	case c.entries > maxEntries:
+		return fmt.Sprintf("it is more than %d entries", maxEntries)
+	case c.bytes != 0 && c.bytes < minMemory:
+		return "it is less than 1MiB"
+	}
+	return ""
 }
 
 // readConfig reads the one document of kind Config in a file. What is wrong with it is said with line and caret.
@@ -185,14 +225,21 @@ func (c *Config) check(doc *strictyaml.Document) error {
 	}{
 		{"$.limits.maxChecks", int64(c.Limits.MaxChecks)},
 		{"$.limits.maxWaiting", int64(c.Limits.MaxWaiting)},
-		{"$.cache.verdicts", c.Cache.Verdicts},
-		{"$.cache.tags", c.Cache.Tags},
-		{"$.cache.signatures", c.Cache.Signatures},
 		{"$.cache.tagTTL", int64(c.Cache.TagTTL)},
 		{"$.cache.signatureTTL", int64(c.Cache.SignatureTTL)},
 	} {
 		if p.n < 0 {
 			wrong(p.path, "it can't be negative")
+		}
+	}
+	for _, p := range []struct {
+		path string
+		capacity
+	}{
+		{"$.cache.verdicts", c.Cache.Verdicts}, {"$.cache.tags", c.Cache.Tags}, {"$.cache.signatures", c.Cache.Signatures},
+	} {
+		if problem := p.problem(); problem != "" {
+			wrong(p.path, "%s", problem)
 		}
 	}
 	seen := make(map[string]bool)
@@ -264,7 +311,7 @@ func (c *Config) registry(r ConfigRegistry) resolver.Registry {
 }
 
 func (c *Config) resolver() resolver.Config {
-	rc := resolver.Config{TagTTL: c.Cache.TagTTL, MaxTags: c.Cache.Tags, UserAgent: "sluice/" + readBuildInfo().Version}
+	rc := resolver.Config{TagTTL: c.Cache.TagTTL, MaxTags: c.Cache.Tags.entries, MaxBytes: c.Cache.Tags.bytes, UserAgent: "sluice/" + readBuildInfo().Version}
 	for _, r := range c.Registries {
 		rc.Registries = append(rc.Registries, c.registry(r))
 	}

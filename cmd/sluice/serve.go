@@ -113,7 +113,7 @@ func newService(ctx context.Context, f serveFlags, stderr io.Writer) (_ *service
 		return nil, invalid(err)
 	}
 	s.engine, err = engine.New(engine.Config{
-		Resolver: s.ports, Verifier: s.ports, MaxVerdicts: config.Cache.Verdicts,
+		Resolver: s.ports, Verifier: s.ports, MaxVerdicts: config.Cache.Verdicts.entries, MaxVerdictBytes: config.Cache.Verdicts.bytes,
 		MaxChecks: config.Limits.MaxChecks, MaxWaiting: config.Limits.MaxWaiting,
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package signature
 
 import (
 	"time"
+	"unsafe"
 
 	"sluice/cache"
 	"sluice/engine"
@@ -50,6 +51,29 @@ func (f *fact) remains(left, otherwise time.Duration) time.Duration {
 	}
 	return max(left, 1)
 }
+
+// factOptions is how many facts are kept.
+func factOptions(o Options) cache.Options[factKey, *fact] {
+	if o.MaxBytes == 0 {
+		return cache.Options[factKey, *fact]{
+			MaxCost: o.MaxFacts,
+			Cost:    func(_ factKey, f *fact) int64 { return max(1, f.size()>>10) },
+			Entries: o.MaxFacts,
+		}
+	}
+	overhead := cache.Overhead[factKey, *fact]()
+	return cache.Options[factKey, *fact]{
+		MaxCost: o.MaxBytes,
+		Cost: func(k factKey, f *fact) int64 {
+			n := int64(unsafe.Sizeof(*f)) + int64(len(f.signatures))*int64(unsafe.Sizeof(engine.Signature{})) + f.size()
+			return overhead + n + int64(len(k.at.Registry)+len(k.at.Path)+len(k.digest)) // the trust's ID is the policy's
+		},
+		Entries: max(o.MaxBytes/usualFact, 1),
+	}
+}
+
+// usualFact is about what a fact takes, in bytes, of one signature by a key.
+const usualFact = 1 << 10
 
 // size is about the bytes that f holds.
 func (f *fact) size() int64 {

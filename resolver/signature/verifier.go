@@ -36,6 +36,9 @@ type Options struct {
 	// kilobyte counts for as many as it has kilobytes.
 	MaxFacts int64
 
+	// MaxBytes is, if set, how many bytes such facts may take, in place of MaxFacts.
+	MaxBytes int64
+
 	// MaxDownloads is how many bytes of signatures are kept for the few seconds in which other authorities may want
 	// them too; 0 means DefaultMaxDownloads. See [cache.Cache] for how strictly.
 	MaxDownloads int64
@@ -75,7 +78,7 @@ func New(fetch Fetcher, opts Options) (*Verifier, error) {
 	if fetch == nil {
 		return nil, errors.New("signature: a fetcher is needed")
 	}
-	if opts.FactTTL < 0 || opts.MaxFacts < 0 || opts.MaxDownloads < 0 {
+	if opts.FactTTL < 0 || opts.MaxFacts < 0 || opts.MaxBytes < 0 || opts.MaxDownloads < 0 {
 		return nil, errors.New("signature: a lifetime or a capacity is negative")
 	}
 	if opts.FactTTL == 0 {
@@ -87,10 +90,7 @@ func New(fetch Fetcher, opts Options) (*Verifier, error) {
 	if opts.MaxDownloads == 0 {
 		opts.MaxDownloads = DefaultMaxDownloads
 	}
-	facts, err := cache.New(cache.Options[factKey, *fact]{
-		MaxCost: opts.MaxFacts,
-		Cost:    func(_ factKey, f *fact) int64 { return max(1, f.size()>>10) },
-	})
+	facts, err := cache.New(factOptions(opts))
 	if err != nil {
 		return nil, err
 	}
