@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -208,6 +210,50 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+// TestSettingsWiden gives streams that are open already their windows by a change of the settings.
+func TestSettingsWiden(t *testing.T) {
+	t.Parallel()
+	var early atomic.Int64
+	c := leanH2To(t, func(conn *tls.Conn) {
+		s := newScript(t, conn, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+		for s.fields == nil && s.err == nil {
+			s.step()
+		}
+		early.Store(int64(len(s.bodies[1])))
+		s.do(s.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1000}))
+		s.serveRest()
+	}, 1)
+	r := newReceiver()
+	c.Send(review, time.Now().Add(20*time.Second), r)
+	wantAllowed(t, 1, r)
+	if early.Load() != 0 {
+		t.Error("more was sent than a window of 0 allows")
+	}
+}
+
+// TestStrictServer sends more and larger reviews at a time than net/http lets in, which ends connections and streams that
+// go beyond.
+func TestStrictServer(t *testing.T) {
+	t.Parallel()
+	_, reach := serve(t, http.HandlerFunc(allow), func(s *httptest.Server) {
+		s.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 7, MaxReceiveBufferPerConnection: 65535, MaxReceiveBufferPerStream: 20_000}
+	})
+	c := open(t, Options{Lean: true, Connections: 1, Streams: 100}.to(reach)).(bench.Sender)
+	large := &bench.Review{Body: make([]byte, 100_000)}
+	r := newReceiver()
+	for i := range 100 {
+		if i%10 == 0 {
+			c.Send(large, time.Now().Add(20*time.Second), r)
+		} else {
+			c.Send(review, time.Now().Add(20*time.Second), r)
+		}
+	}
+	wantAllowed(t, 100, r)
+	if n := c.Connections(); n.Opened != 1 {
+		t.Errorf("%+v", n)
+	}
+}
+
 // TestGoAway asks a server that leaves a connection in the middle of reviews: those that it did not look at are sent
 // again, and no other.
 func TestGoAway(t *testing.T) {
@@ -313,20 +359,24 @@ func TestTable(t *testing.T) {
 			t.Parallel()
 			var wrong atomic.Int64
 			c := leanH2To(t, func(conn *tls.Conn) {
-				s := newScript(t, conn)
+				var first []http2.Setting
 				if len(sizes) > 0 {
-					s.do(s.WriteSettings(http2.Setting{ID: http2.SettingHeaderTableSize, Val: sizes[0]}))
-					s.ReadMetaHeaders.SetAllowedMaxDynamicTableSize(sizes[0])
+					first = append(first, http2.Setting{ID: http2.SettingHeaderTableSize, Val: sizes[0]})
+				}
+				s := newScript(t, conn, first...)
+				if len(sizes) > 0 {
+					s.ReadMetaHeaders.SetMaxDynamicTableSize(min(4096, sizes[0]))
 				}
 				for n := 0; s.err == nil; n++ {
 					id := s.review()
 					if id != 0 && (s.fields["content-length"] != "173" || s.fields[":path"] != "/?timeout=30s" || s.fields["user-agent"] != "Go-http-client/2.0") {
 						wrong.Add(1)
 					}
-					s.answer(id)
-					if n == 2 && len(sizes) > 1 {
+					if n == 2 && len(sizes) > 1 { // before the answer, so that the next request heeds it
 						s.do(s.WriteSettings(http2.Setting{ID: http2.SettingHeaderTableSize, Val: sizes[1]}))
+						s.ReadMetaHeaders.SetMaxDynamicTableSize(sizes[1])
 					}
+					s.answer(id)
 				}
 			}, 1)
 			r := newReceiver()
@@ -449,10 +499,11 @@ func TestBrokenFrames(t *testing.T) {
 // TestNoH2 asks a server that speaks something else.
 func TestNoH2(t *testing.T) {
 	t.Parallel()
-	o := listen(t, func(c *tls.Conn) { _, _ = io.Copy(io.Discard, c) }, "http/1.1")
-	o.Lean = true
-	c := open(t, o)
-	wantKind(t, c, "tls")
+	for _, protocols := range [][]string{{"http/1.1"}, {}} {
+		o := listen(t, func(c *tls.Conn) { _, _ = io.Copy(io.Discard, c) }, protocols...)
+		o.Lean = true
+		wantKind(t, open(t, o), "tls")
+	}
 }
 
 // FuzzPlainStatus holds the short way through headers against hpack.
