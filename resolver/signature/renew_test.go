@@ -1,0 +1,63 @@
+package signature
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sluice/engine"
+)
+
+// TestRenewFact: a fact with half of its life before it will do. One with less is found anew, and stays if that fails for
+// now; but where nothing valid is left it is over for everybody.
+func TestRenewFact(t *testing.T) {
+	t.Parallel()
+	release := keySigner(t)
+	signed := release.item(t, image, classic, "")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry()
+		r.putItems(t, signed)
+		v, err := New(r, small)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		f := func(known engine.Known, want engine.Reason, ttl time.Duration) {
+			t.Helper()
+			e, err := v.Verify(t.Context(), image, release.authority, known)
+			got := engine.ReasonPassed
+			if err != nil {
+				got = asFailure(err).Reason
+			}
+			if got != want || e.TTL != ttl {
+				t.Errorf("known %d: %s for %v, want %s for %v", known, got, e.TTL, want, ttl)
+			}
+		}
+		const half = DefaultFactTTL / 2
+		f(engine.KnownFacts, engine.ReasonPassed, 2*half)
+		time.Sleep(half - time.Second)
+		f(engine.KnownLately, engine.ReasonPassed, half+time.Second)
+		time.Sleep(2 * time.Second)
+		f(engine.KnownFacts, engine.ReasonPassed, half-time.Second)
+		r.fail(&engine.Failure{Reason: engine.ReasonRegistryUnavailable, Public: "the registry answered 503"})
+		f(engine.KnownLately, engine.ReasonPassed, half-time.Second)
+		r.fail(nil)
+		f(engine.KnownLately, engine.ReasonPassed, 2*half)
+		f(engine.KnownFacts, engine.ReasonPassed, 2*half)
+		time.Sleep(half)
+		clear(r.manifests)
+		f(engine.KnownFacts, engine.ReasonPassed, half)
+		f(engine.KnownLately, engine.ReasonSignatureMissing, 0)
+		f(engine.KnownFacts, engine.ReasonSignatureMissing, 0)
+	})
+}
+
+// TestFactsByBytes: facts are held to what they may take.
+func TestFactsByBytes(t *testing.T) {
+	t.Parallel()
+	o := factOptions(Options{MaxBytes: 1 << 20})
+	f := &fact{signatures: []engine.Signature{{Statement: &engine.Statement{Predicate: make([]byte, 4096)}}}}
+	if got := o.Cost(factKey{}, f); got < 4096+200 || got > 4096+1000 || o.MaxCost != 1<<20 || o.Entries != 1<<10 {
+		t.Errorf("%d for a fact of 4 KiB, %+v", got, o)
+	}
+}
