@@ -19,13 +19,22 @@ func (l *lab) clientOptions(v *service, protocol string) client.Options {
 
 // apiserver is a client as an apiserver is, which has a connection already.
 func (l *lab) apiserver(ctx context.Context, v *service, protocol string) (bench.Client, error) {
-	c, err := client.New(l.clientOptions(v, protocol))
+	return l.apiservers(ctx, v, protocol, 1)
+}
+
+// apiservers are several of them, each of which has a connection already.
+func (l *lab) apiservers(ctx context.Context, v *service, protocol string, n int) (bench.Client, error) {
+	o := l.clientOptions(v, protocol)
+	o.Apiservers = n
+	c, err := client.New(o)
 	if err != nil {
 		return nil, err
 	}
-	if err := greet(ctx, c); err != nil {
-		c.Close()
-		return nil, err
+	for range n { // they take turns
+		if err := greet(ctx, c); err != nil {
+			c.Close()
+			return nil, err
+		}
 	}
 	return c, nil
 }

@@ -47,7 +47,8 @@ func (st *stage) identical(ctx context.Context, v *service) error {
 	if _, err := st.registry.do(ctx, order{Reset: true}); err != nil {
 		return err
 	}
-	client, err := st.apiserver(ctx, v, "h2")
+	// By default an apiserver has 600 requests under way at most, all kinds together.
+	client, err := st.apiservers(ctx, v, "h2", 10)
 	if err != nil {
 		return err
 	}
