@@ -145,7 +145,7 @@ func New[K comparable, V any](o Options[K, V]) (*Cache[K, V], error) {
 		NumCounters:        min(countersEach*min(max(entries, 100), maxCounters), maxCounters),
 		BufferItems:        64,
 		IgnoreInternalCost: true,
-		KeyToHash:          dense(entries),
+		KeyToHash:          func(hash uint64) (uint64, uint64) { return hash, 0 },
 		OnReject:           c.rejected,
 		OnEvict:            c.evicted,
 	})

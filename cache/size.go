@@ -15,18 +15,3 @@ func Overhead[K comparable, V any]() int64 {
 
 // allocated is what the allocator takes for an object of n bytes, to 16: what it has for small ones.
 func allocated(n uintptr) int64 { return int64(n+15) &^ 15 }
-
-// dense spreads hashes over as many of ristretto's 256 maps as are then three quarters full. Over all of them, what falls
-// on one may be just more than fits in a power of two, as with a million entries, and half of its memory is for nothing:
-// 44 bytes an entry.
-func dense(entries int64) func(uint64) (uint64, uint64) {
-	maps := uint64(entries / 195) // with room for 256 in each, of which it takes some three quarters
-	for maps > 256 {
-		maps /= 2
-	}
-	maps = max(maps, 1)
-	if entries < 256*195 { // small ones: no matter
-		maps = 256
-	}
-	return func(hash uint64) (uint64, uint64) { return hash&^255 | hash&255*maps>>8, 0 }
-}
