@@ -157,8 +157,8 @@ func (c *conn) readPreface() error {
 		if n := min(c.w, len(preface)); string(c.in[:n]) != preface[:n] {
 			return &Error{codeProtocol, "the client does not speak HTTP/2"}
 		}
-		if c.hasLeft() {
-			return io.EOF
+		if err := c.ending(); err != nil {
+			return err
 		}
 	}
 	c.r = len(preface)
@@ -240,28 +240,36 @@ func (c *conn) settle() {
 	}
 }
 
-func (c *conn) hasLeft() bool {
+// ending tells whether someone else has ended the connection.
+func (c *conn) ending() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.leaving == left
+	if c.failure == nil && c.leaving == left {
+		return io.EOF
+	}
+	return c.failure
 }
 
 // wake makes a read return that is under way or to come.
 func (c *conn) wake() { _ = c.net.SetReadDeadline(time.Unix(1, 0)) }
 
-// kill ends the connection without a word.
+// kill ends the connection without a word. What reads and writes returns at once, and the reader sees why. To close it
+// here could wait for the reader, who may be the one that calls.
 func (c *conn) kill(err error) {
 	if c.failure == nil {
 		c.failure = err
 	}
-	if c.over {
-		return
+	if !c.over {
+		_ = c.inner().SetDeadline(time.Unix(1, 0))
 	}
-	if inner, ok := c.net.(interface{ NetConn() net.Conn }); ok {
-		_ = inner.NetConn().Close() // not the TLS way, which may wait for the other side
-		return
+}
+
+// inner is the connection without TLS, which says goodbye, and waits for whoever does not listen.
+func (c *conn) inner() net.Conn {
+	if outer, ok := c.net.(interface{ NetConn() net.Conn }); ok {
+		return outer.NetConn()
 	}
-	_ = c.net.Close()
+	return c.net
 }
 
 // Limits of lingering.
@@ -272,8 +280,12 @@ const (
 
 // end ends the connection, and waits for its jobs.
 func (c *conn) end(err error) error {
-	if c.farewell(err) {
+	heard, failed := c.farewell(err)
+	if heard {
 		c.linger()
+	}
+	if failed {
+		_ = c.inner().Close()
 	}
 	_ = c.net.Close()
 	c.jobs.Wait()
@@ -300,8 +312,8 @@ func (c *conn) end(err error) error {
 }
 
 // farewell says why the connection ends, if that is the server's doing, and ends all that is under way. It tells
-// whether the client should have the time to hear it.
-func (c *conn) farewell(err error) bool {
+// whether the client should have the time to hear it, or whether nothing can be said any more.
+func (c *conn) farewell(err error) (heard, failed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var ours *Error
@@ -333,7 +345,7 @@ func (c *conn) farewell(err error) bool {
 	if c.timer != nil {
 		c.timer.Stop()
 	}
-	return told && c.failure == nil
+	return told && c.failure == nil, c.failure != nil
 }
 
 // linger reads what the client is still sending. To close a socket with bytes unread resets the connection, and the

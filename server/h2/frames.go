@@ -124,7 +124,9 @@ func (c *conn) data(flags byte, id uint32, payload []byte) error {
 	if s.body != nil {
 		c.received(size - len(p)) // the padding; the rest when it has been read
 		s.owed += int64(size - len(p))
-		s.body.write(p)
+		if !s.body.write(p) {
+			c.received(len(p))
+		}
 		if end {
 			s.body.finish(errEnd)
 		}

@@ -45,7 +45,7 @@ const (
 	maxBlock      = 256 << 10 // bytes of a header block as it is sent; beyond, the connection ends
 	maxFragments  = 128       // frames that one header block comes in; likewise
 
-	freeHeld   = 256 << 10 // bytes of unfinished small bodies that a connection may have before it asks for MaxHeld
+	freeHeld   = 64 << 10  // bytes of unfinished small bodies that a connection may have before it asks for MaxHeld
 	maxUnsent  = 4 << 20   // bytes of answers that a connection may have waiting for the client
 	allUnsent  = 128 << 20 // the same, of all connections
 	maxTrifles = 10_000    // frames that bring nothing, ahead of those that do; see conn.trifle

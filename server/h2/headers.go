@@ -139,13 +139,13 @@ func (c *conn) fragment(p []byte, last bool) error {
 // blockEnd does what a block asks for, or refuses it.
 func (c *conn) blockEnd() error {
 	b := &c.block
-	if b.ignored && b.code == codeNone {
+	s := c.streams[b.id]
+	if b.ignored && b.code == codeNone || b.trailers && s == nil { // trailers of a stream that was answered meanwhile
 		return c.trifle(1)
 	}
 	if b.code == codeNone && !b.trailers && !b.complete() || b.bad && b.code == codeNone {
 		b.code = codeProtocol
 	}
-	s := c.streams[b.id]
 	switch {
 	case b.code == codeNone && b.trailers:
 		if announced := s.request.ContentLength; announced >= 0 && s.got != announced {

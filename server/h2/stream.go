@@ -155,12 +155,12 @@ func newBody(c *conn, s *stream) *body {
 	return b
 }
 
-// write adds to the body.
-func (b *body) write(p []byte) {
+// write adds to the body, unless that has ended.
+func (b *body) write(p []byte) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.err != nil {
-		return
+		return false
 	}
 	if b.off > 0 && len(b.buf)+len(p) > cap(b.buf) {
 		b.buf = b.buf[:copy(b.buf, b.buf[b.off:])]
@@ -168,6 +168,7 @@ func (b *body) write(p []byte) {
 	}
 	b.buf = append(b.buf, p...)
 	b.more.Signal()
+	return true
 }
 
 // finish ends the body with an error, or io.EOF, behind what it has.

@@ -49,8 +49,8 @@ func (c *conn) tick() {
 	}
 	c.readsAt = c.reads
 	c.settle()
+	c.timer.Reset(c.server.period) // before a write, which the next tick looks after
 	c.flush()
-	c.timer.Reset(c.server.period)
 }
 
 // expire ends what has waited too long for the client.
