@@ -231,6 +231,31 @@ func TestSettingsWiden(t *testing.T) {
 	}
 }
 
+// TestConnectionWindow has streams that may send more than the connection may.
+func TestConnectionWindow(t *testing.T) {
+	t.Parallel()
+	var early atomic.Int64
+	c := leanH2To(t, func(conn *tls.Conn) {
+		s := newScript(t, conn, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
+		for len(s.bodies[1]) < 65535 && s.err == nil {
+			s.step()
+		}
+		s.do(s.WritePing(false, [8]byte{}))
+		for s.pings == 0 && s.err == nil {
+			s.step()
+		}
+		early.Store(int64(len(s.bodies[1])))
+		s.do(s.WriteWindowUpdate(0, 1<<20))
+		s.serveRest()
+	}, 1)
+	r := newReceiver()
+	c.Send(&bench.Review{Body: make([]byte, 100_000)}, time.Now().Add(20*time.Second), r)
+	wantAllowed(t, 1, r)
+	if early.Load() != 65535 {
+		t.Errorf("%d bytes were sent, where 65535 were allowed", early.Load())
+	}
+}
+
 // TestStrictServer sends more and larger reviews at a time than net/http lets in, which ends connections and streams that
 // go beyond.
 func TestStrictServer(t *testing.T) {

@@ -66,7 +66,8 @@ func (kinder) Kind(err error) string {
 		return "reset"
 	// net/http has texts of its own for a connection that the server closed, or that another review broke.
 	case is(io.EOF, io.ErrUnexpectedEOF, net.ErrClosed), strings.Contains(err.Error(), "server closed idle connection"),
-		strings.Contains(err.Error(), "client connection lost"), strings.Contains(err.Error(), "EOF"):
+		strings.Contains(err.Error(), "client connection lost"), strings.Contains(err.Error(), "could not be established"),
+		strings.Contains(err.Error(), "EOF"):
 		return "eof"
 	case errors.As(err, &network) && network.Timeout():
 		return "timeout"

@@ -227,6 +227,20 @@ func TestNeverWithoutWeight(t *testing.T) {
 			}
 		}
 	}
+	for range 5000 {
+		weights := make([]float64, 2+s.rand.IntN(20))
+		for i := range weights {
+			if weights[i] = s.rand.Float64(); s.rand.IntN(3) == 0 {
+				weights[i] = 0
+			}
+		}
+		weights[0] = 0.1
+		for i, keep := range newChooser(weights).keep {
+			if weights[i] == 0 && keep != 0 {
+				t.Fatalf("%v: %d can be picked", weights, i)
+			}
+		}
+	}
 }
 
 func TestRefused(t *testing.T) {
