@@ -1,7 +1,7 @@
 // Package server is the front of the service: bytes to verdicts and back. It owns the TLS port, the doors behind it,
 // the limits on what a caller may send, the drain at the end, and the log of what was denied.
 //
-// HTTP/1.1 (fasthttp) and HTTP/2 (golang.org/x/net/http2) share one port and are thin adapters over one function from
+// HTTP/1.1 (fasthttp) and HTTP/2 (the package h2) share one port and are thin adapters over one function from
 // request bytes to reply bytes. What that function decides by itself is only whether a request is usable; whether
 // images may run is the [Decider]'s.
 //

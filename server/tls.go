@@ -122,7 +122,7 @@ func (t *TLS) parse(certPEM, keyPEM, caPEM, tokens []byte) (*identity, error) {
 		Certificates: []tls.Certificate{cert},
 		NextProtos:   []string{"h2", "http/1.1"},
 		MinVersion:   tls.VersionTLS12,
-		// Of TLS 1.2 only what HTTP/2 permits: with another suite, x/net/http2 hangs up after the handshake.
+		// Of TLS 1.2 only what HTTP/2 permits: the others are for bad clients only (RFC 9113, appendix A).
 		CipherSuites: []uint16{
 			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,

@@ -3,9 +3,11 @@ package h2
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,6 +41,46 @@ func (s *script) RemoteAddr() net.Addr             { return nil }
 func (s *script) SetDeadline(time.Time) error      { return nil }
 func (s *script) SetReadDeadline(time.Time) error  { return nil }
 func (s *script) SetWriteDeadline(time.Time) error { return nil }
+
+// socket is a Waiter whose Close waits for its reader, as a socket's does, and which can be written to once.
+type socket struct {
+	script
+	reading sync.Mutex
+	waits   func()
+}
+
+func (s *socket) BeforeWait(f func()) { s.waits = f }
+
+func (s *socket) Read(b []byte) (int, error) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	if len(s.rest) == 0 {
+		s.waits()
+	}
+	return s.script.Read(b)
+}
+
+func (s *socket) Write(b []byte) (int, error) {
+	if s.told > 0 {
+		return 0, errors.ErrUnsupported
+	}
+	return s.script.Write(b)
+}
+
+func (s *socket) Close() error {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	return nil
+}
+
+// TestWriteFails has a write fail while its goroutine is reading.
+func TestWriteFails(t *testing.T) {
+	t.Parallel()
+	nc := &socket{script: script{rest: append([]byte(preface), appendSettings(nil)...), piece: 1000}}
+	if err := New(limits()).Serve(context.Background(), nc, newKit()); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("served until %v", err)
+	}
+}
 
 // survive lets a client say anything behind its preface. The server must not panic, must come to an end, and must
 // neither say much nor keep anything.
