@@ -25,8 +25,8 @@ var aims = []struct {
 	{"h2-16x1", "sluice", "nginx static", 1.00, "warm HTTP/2, one stream a connection ≤ 1.00 × nginx static"},
 	{"h2-3x50", "sluice", "nginx static", 0.25, "warm HTTP/2, 50 streams a connection ≤ 0.25 × nginx static"},
 	{"plugin-bursts", "sluice", "net/http, same work", 0.70, "the plugin's client in bursts of 200 ≤ 0.70 × net/http over HTTP/2"},
-	{"peers-warm", "sluice", "Ratify, cached", 0.125, "warm ≤ 1/8 of Ratify cached"},
-	{"peers-cold", "sluice", "Ratify, no cache", 0.25, "cold ≤ 1/4 of Ratify cold"},
+	{"peers-warm", "sluice", ratifyCached, 0.125, "warm ≤ 1/8 of Ratify cached"},
+	{"peers-cold", "sluice", ratifyNoCache, 0.25, "cold ≤ 1/4 of Ratify cold"},
 }
 
 // judge compares what was found with what was asked.

@@ -119,7 +119,7 @@ func (p *process) cpu() (time.Duration, error) {
 		if err := unix.ClockGettime(int32(^pid<<3|2), &now); err != nil {
 			continue
 		}
-		found = true
+		found = found || fields[0] != "Z" // those who have ended, and whom nobody waits for, are counted, but are not alive
 		sum += time.Duration(now.Nano())
 		for _, ticks := range fields[13:15] { // cutime and cstime
 			n, err := strconv.ParseInt(ticks, 10, 64)

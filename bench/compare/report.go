@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -160,8 +161,7 @@ func (r *Report) text() *bytes.Buffer {
 			if row.Error != "" {
 				continue
 			}
-			c := row.cells()
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t  %s\n", c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], row.Server)
+			fmt.Fprintf(w, "%s\t  %s\n", strings.Join(row.cells(), "\t"), row.Server)
 		}
 		_ = w.Flush() // into memory
 		for _, row := range g.Rows {
@@ -199,7 +199,7 @@ func (r *Report) about() string {
 }
 
 // cells are a row's figures.
-func (r *Row) cells() [8]string {
+func (r *Row) cells() []string {
 	handshakes := r.column(func(s sample) float64 { return float64(s.Handshakes) })
 	latency := func(s Spread) string {
 		if s.Max == 0 {
@@ -207,7 +207,7 @@ func (r *Row) cells() [8]string {
 		}
 		return figure(s.Median)
 	}
-	c := [8]string{
+	c := []string{
 		figure(r.CPU.Median), figure(r.CPU.Min) + " to " + figure(r.CPU.Max), "-", "-",
 		figure(r.column(func(s sample) float64 { return s.PerSecond }).Median),
 		latency(r.column(func(s sample) float64 { return s.P50 })),
@@ -305,7 +305,7 @@ func (r *Report) markdown() *bytes.Buffer {
 				fmt.Fprintf(&b, "| %s | %s | | | | | | | |\n", row.Server, oneLine(row.Error))
 				continue
 			}
-			fmt.Fprintf(&b, "| %s | %s |\n", row.Server, strings.Join(slices.Collect(slices.Values(func() []string { c := row.cells(); return c[:] }())), " | "))
+			fmt.Fprintf(&b, "| %s | %s |\n", row.Server, strings.Join(row.cells(), " | "))
 		}
 	}
 	for _, s := range r.Suites {
@@ -320,21 +320,10 @@ func (r *Report) markdown() *bytes.Buffer {
 		}
 	}
 	fmt.Fprintf(&b, "\n## Versions\n\n")
-	for _, name := range slices.Sorted(maps(r.Versions)) {
+	for _, name := range slices.Sorted(maps.Keys(r.Versions)) {
 		fmt.Fprintf(&b, "- %s %s\n", name, r.Versions[name])
 	}
 	return &b
-}
-
-// maps iterates over keys.
-func maps(m map[string]string) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

@@ -6,7 +6,7 @@ package load
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,6 +60,19 @@ func (m *Meter) Answered(begin time.Time) {
 	}
 }
 
+// patience is how long a worker may take for its first answer, and for its last.
+const patience = 10 * time.Second
+
+// warm tells whether every worker has had an answer: its connection is there.
+func warm(meters []*Meter) bool {
+	for _, m := range meters {
+		if m.done.Load() == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // Worker sends requests until its meter says stopped, or ctx ends.
 type Worker func(ctx context.Context, m *Meter) error
 
@@ -93,6 +106,9 @@ func Run(ctx context.Context, w Window, opened func() int64, workers []Worker) (
 		}
 	}
 	pause(w.WarmUp)
+	for began := time.Now(); ctx.Err() == nil && time.Since(began) < patience && !warm(meters); {
+		pause(time.Millisecond)
+	}
 	w.Begin()
 	before, connections, began := sum(), opened(), time.Now()
 	phase.Store(measuring)
@@ -104,7 +120,7 @@ func Run(ctx context.Context, w Window, opened func() int64, workers []Worker) (
 	}
 	phase.Store(ending)
 	// Workers that wait for an answer get it, as long as the server is alive.
-	bound := time.AfterFunc(10*time.Second, func() { cancel(errors.New("the last answers did not come within 10 s")) })
+	bound := time.AfterFunc(patience, func() { cancel(fmt.Errorf("the last answers did not come within %s", patience)) })
 	defer bound.Stop()
 	wg.Wait()
 	if err := context.Cause(ctx); err != nil {

@@ -73,12 +73,13 @@ func (t *Target) Check(status int, body []byte) error {
 func Posts(ctx context.Context, t Target, flight int, w Window) (Result, error) {
 	p := newPoster(t, flight)
 	defer p.client.CloseIdleConnections()
+	var next atomic.Int64
 	workers := make([]Worker, flight)
 	for i := range workers {
 		workers[i] = func(ctx context.Context, m *Meter) error {
-			for n := 0; !m.Stopped(); n++ {
+			for !m.Stopped() {
 				begin := time.Now()
-				if err := p.post(ctx, t.Bodies[n%len(t.Bodies)]); err != nil {
+				if err := p.post(ctx, t.Bodies[int(next.Add(1)-1)%len(t.Bodies)]); err != nil {
 					return err
 				}
 				m.Answered(begin)
@@ -89,10 +90,15 @@ func Posts(ctx context.Context, t Target, flight int, w Window) (Result, error) 
 	return Run(ctx, w, p.opened.Load, workers)
 }
 
-// Once sends each body once, with so many requests under way, and calls begin and end around all of them.
-func Once(ctx context.Context, t Target, flight int, begin, end func()) (Result, error) {
+// Once sends each body once, with so many requests under way, and calls begin and end around all of them. first is sent
+// before, to open the connections.
+func Once(ctx context.Context, t Target, first []byte, flight int, begin, end func()) (Result, error) {
 	p := newPoster(t, flight)
 	defer p.client.CloseIdleConnections()
+	if err := p.together(ctx, first, flight); err != nil {
+		return Result{}, err
+	}
+	opened := p.opened.Load()
 	result := Result{Requests: int64(len(t.Bodies)), Latency: NewHistogram()}
 	var next atomic.Int64
 	var mu sync.Mutex
@@ -117,9 +123,22 @@ func Once(ctx context.Context, t Target, flight int, begin, end func()) (Result,
 	}
 	wg.Wait()
 	end()
-	result.Elapsed, result.Connections = time.Since(began), p.opened.Load()
+	result.Elapsed, result.Connections = time.Since(began), p.opened.Load()-opened
 	if len(errs) > 0 {
 		return result, errors.Join(fmt.Errorf("%d of %d requests failed", len(errs), len(t.Bodies)), errs[0])
 	}
 	return result, nil
+}
+
+// together sends so many requests at once.
+func (p *poster) together(ctx context.Context, body []byte, flight int) error {
+	failed := make(chan error, flight)
+	for range flight {
+		go func() { failed <- p.post(ctx, body) }()
+	}
+	var errs []error
+	for range flight {
+		errs = append(errs, <-failed)
+	}
+	return errors.Join(errs...)
 }
