@@ -110,6 +110,11 @@ func (c *conn) data(flags byte, id uint32, payload []byte) error {
 		return c.closed(s, id)
 	}
 	end := flags&flagEndStream != 0
+	if s.pending != nil { // answered already, and the client has only to take that
+		s.ended = end
+		c.received(size)
+		return c.trifle(1)
+	}
 	s.got += int64(len(p))
 	s.receiveWindow -= int64(size)
 	switch announced := s.request.ContentLength; {

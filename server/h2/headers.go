@@ -147,6 +147,8 @@ func (c *conn) blockEnd() error {
 		b.code = codeProtocol
 	}
 	switch {
+	case b.code == codeNone && b.trailers && s.pending != nil: // answered already
+		s.ended = true
 	case b.code == codeNone && b.trailers:
 		if announced := s.request.ContentLength; announced >= 0 && s.got != announced {
 			return c.abort(s, codeProtocol)

@@ -184,6 +184,40 @@ func TestWindows(t *testing.T) {
 	})
 }
 
+// TestAnsweredOnce goes on with requests whose answer waits for the client.
+func TestAnsweredOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := connect(t)
+		p.listen()
+		p.send([]byte(preface), appendSettings(nil, settingInitialWindow, 0))
+		for _, end := range [][]byte{
+			frame(frameData, flagEndStream, 0, []byte("end")), frame(frameHeaders, flagEndHeaders|flagEndStream, 0, p.fields("x", "y")),
+		} {
+			id := p.open("/refused")
+			p.send(bytes.Repeat(frame(frameData, 0, id, make([]byte, maxFrame)), 5))
+			p.expect(frameHeaders, id)
+			binary.BigEndian.PutUint32(end[5:], id)
+			p.send(frame(frameData, 0, id, []byte("more")), end)
+			synctest.Wait()
+			p.send(appendWindowUpdate(nil, id, 100))
+			if e := p.expect(frameData, id); string(e.payload) != "refused" || e.flags&flagEndStream == 0 {
+				t.Errorf("got %v", e)
+			}
+			synctest.Wait()
+			for len(p.events) > 0 {
+				if e := <-p.events; e.id == id {
+					t.Errorf("answered again: %v", e)
+				}
+			}
+		}
+		p.send(appendSettings(nil, settingInitialWindow, 100))
+		p.alive()
+		if n := p.server.unsent.Load(); n != 0 {
+			t.Errorf("%d bytes are left", n)
+		}
+	})
+}
+
 // TestUnsent ends a connection that asks for more than it takes.
 func TestUnsent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
