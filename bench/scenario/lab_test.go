@@ -3,16 +3,20 @@ package scenario
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -57,15 +61,15 @@ func fakeService(how string) error {
 	if err != nil {
 		return err
 	}
-	asked := 0
+	var asked atomic.Int64
 	mux := http.NewServeMux()
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if asked++; asked < 3 {
+		if asked.Add(1) < 3 {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})
 	mux.HandleFunc("/metrics", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, "# HELP a b\na 1\nb{c=\"d e\",f=\"g\"} 2.5\nb{c=\"h\",f=\"g\"} 4\nb_bucket{le=\"1\"} 3\nnone NaN\nlimit %s\n", os.Getenv("GOMEMLIMIT"))
+		fmt.Fprintf(w, "# HELP a b\na 1\nb{c=\"d e\",f=\"g\"} 2.5\nb{c=\"h\",f=\"g\"} 4\nb_bucket{le=\"1\"} 3\nnone NaN\nasked %d\nlimit %s\n", asked.Load(), os.Getenv("GOMEMLIMIT"))
 	})
 	if how != "mute" {
 		fmt.Fprintf(os.Stderr, "{\"msg\":\"serving\",\"address\":\"127.0.0.1:1\",\"admin\":%q}\n", admin.Addr())
@@ -148,7 +152,7 @@ func TestMetrics(t *testing.T) {
 	}
 	defer v.stop()
 	got, err := v.metrics(t.Context())
-	want := map[string]float64{"a": 1, `b{c="d e",f="g"}`: 2.5, `b{c="h",f="g"}`: 4, "limit": 5}
+	want := map[string]float64{"a": 1, `b{c="d e",f="g"}`: 2.5, `b{c="h",f="g"}`: 4, "asked": 3, "limit": 5}
 	if err != nil || !maps.Equal(got, want) {
 		t.Errorf("metrics: %v %v", got, err)
 	}
@@ -287,4 +291,27 @@ func TestRegistryEndsWithItsOrders(t *testing.T) {
 	if err := ServeRegistry(ctx, endless, io.Discard); err != nil {
 		t.Error(err)
 	}
+}
+
+// tlsServer serves with the lab's certificates, and asks for one.
+func tlsServer(t *testing.T, dir, protocol string) (url string, stop func()) {
+	t.Helper()
+	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(filepath.Join(dir, "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients := x509.NewCertPool()
+	clients.AppendCertsFromPEM(ca)
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.EnableHTTP2 = protocol == "h2"
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.TLS = &tls.Config{
+		Certificates: []tls.Certificate{cert}, ClientCAs: clients, ClientAuth: tls.RequireAndVerifyClientCert, NextProtos: []string{protocol},
+	}
+	s.StartTLS()
+	return s.URL, s.Close
 }
