@@ -19,10 +19,10 @@ import (
 
 // TestManyLargeBodies sends far more than there is room for. All are answered, and the room is never overdrawn.
 func TestManyLargeBodies(t *testing.T) { // not in parallel: it looks at the heap
-	const room, size, count = 10 << 20, 3 << 20, 40
+	const room, size, count = 10 << 20, 3 << 20, 20
 	var peak atomic.Uint64
 	runtime.GC()
-	f := start(t, allowAll(), func(_ *fixture, c *Config) { c.MaxBody, c.MaxBodies, c.Budget = room/2, room, time.Minute })
+	f := start(t, allowAll(), func(_ *fixture, c *Config) { c.MaxBody, c.MaxBodies, c.Budget, c.ReadTimeout = room/2, room, time.Minute, time.Minute })
 	body := padded(size, "a")
 	done := make(chan struct{})
 	var watch sync.WaitGroup
