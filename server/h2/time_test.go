@@ -184,8 +184,8 @@ func TestWindows(t *testing.T) {
 	})
 }
 
-// TestAnsweredOnce goes on with requests whose answer waits for the client.
-func TestAnsweredOnce(t *testing.T) {
+// TestRequestGoesOn goes on with requests whose answer waits for the client.
+func TestRequestGoesOn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := connect(t)
 		p.listen()
