@@ -80,12 +80,18 @@ func (e *encoder) shrink(size uint32) {
 	}
 }
 
-// appendHead appends an answer's header block. The bytes are those of RFC 7541, section 6 and appendix A.
-func (e *encoder) appendHead(b []byte, r *Reply) []byte {
+// appendUpdate appends what a header block begins with.
+func (e *encoder) appendUpdate(b []byte) []byte {
 	if e.unsaid {
 		b = append(b, 0x20) // the table has no bytes from here on
 		e.unsaid = false
 	}
+	return b
+}
+
+// appendHead appends an answer's header block. The bytes are those of RFC 7541, section 6 and appendix A.
+func (e *encoder) appendHead(b []byte, r *Reply) []byte {
+	b = e.appendUpdate(b)
 	switch r.Status {
 	case 200:
 		b = append(b, 0x88)
@@ -121,7 +127,10 @@ const contentType = "application/json"
 
 // informed appends a 100 (Continue).
 func (c *conn) informed(id uint32) {
-	c.out = append(appendHead(c.out, 5, frameHeaders, flagEndHeaders, id), 0x08, 3, '1', '0', '0')
+	at := len(c.out)
+	c.out = c.encoder.appendUpdate(appendHead(c.out, 0, frameHeaders, flagEndHeaders, id))
+	c.out = append(c.out, 0x08, 3, '1', '0', '0')
+	c.out[at+2] = byte(len(c.out) - at - frameHead)
 }
 
 // reply answers a stream, and ends it if the client has the windows for that.
