@@ -8,10 +8,10 @@ COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint fmt e2e bench fuzz generate clean
+.PHONY: help build demo test lint fmt e2e bench bench-compare fuzz generate clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/sluice
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/sluice ./cmd/sluice
@@ -38,6 +38,9 @@ e2e: ## against the real plugin, registries, cosign v2 and v3, Fulcio, Rekor and
 
 bench: ## measure: the benchmarks beside the code against the baseline, and sluice-bench's scenarios (minutes)
 	bench/run
+
+bench-compare: ## sluice beside nginx, fasthttp, net/http, Ratify and Flask, and its caches and codecs (installs what it needs; 10 minutes, more when cold)
+	bench/compare/run
 
 fuzz: ## each fuzz target for a minute
 	@for target in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
