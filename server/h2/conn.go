@@ -227,9 +227,9 @@ func (c *conn) pause() {
 	c.flush()
 }
 
-// settle notes what follows from streams that have begun or ended.
+// settle notes what follows from streams that have begun or ended. A request is under way until its answer was written.
 func (c *conn) settle() {
-	under := len(c.streams)+c.orphans > 0
+	under := len(c.streams)+c.orphans > 0 || len(c.out) > 0 || c.writing
 	if c.active != under {
 		c.active = under
 		c.handler.Active(under)

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 // TestAnswers asks for each kind of answer.
@@ -232,4 +233,34 @@ func TestPanic(t *testing.T) {
 			t.Errorf("%d jobs are left", n)
 		}
 	}
+}
+
+// TestActive is under way from a request's first frame until its answer was written, and not a moment less: whoever ends
+// idle connections must not lose it.
+func TestActive(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := connect(t)
+		p.take()
+		state := func() bool {
+			synctest.Wait()
+			p.kit.mu.Lock()
+			defer p.kit.mu.Unlock()
+			return len(p.kit.active) > 0 && p.kit.active[len(p.kit.active)-1]
+		}
+		if state() {
+			t.Error("active without a request")
+		}
+		p.send(frame(frameHeaders, flagEndHeaders, 1, p.head("/")))
+		if !state() {
+			t.Error("idle with half a request")
+		}
+		p.send(frame(frameData, flagEndStream, 1, []byte("x")))
+		if !state() {
+			t.Error("idle before the answer was taken")
+		}
+		p.listen()
+		if state() {
+			t.Error("active after all")
+		}
+	})
 }

@@ -190,13 +190,14 @@ func TestRequestGoesOn(t *testing.T) {
 		p := connect(t)
 		p.listen()
 		p.send([]byte(preface), appendSettings(nil, settingInitialWindow, 0))
-		for _, end := range [][]byte{
-			frame(frameData, flagEndStream, 0, []byte("end")), frame(frameHeaders, flagEndHeaders|flagEndStream, 0, p.fields("x", "y")),
-		} {
+		for _, trailers := range []bool{false, true} {
 			id := p.open("/refused")
+			end := frame(frameData, flagEndStream, id, []byte("end"))
+			if trailers {
+				end = frame(frameHeaders, flagEndHeaders|flagEndStream, id, p.fields("x", "y"))
+			}
 			p.send(bytes.Repeat(frame(frameData, 0, id, make([]byte, maxFrame)), 5))
 			p.expect(frameHeaders, id)
-			binary.BigEndian.PutUint32(end[5:], id)
 			p.send(frame(frameData, 0, id, []byte("more")), end)
 			synctest.Wait()
 			p.send(appendWindowUpdate(nil, id, 100))

@@ -45,6 +45,7 @@ func (c *conn) flush() {
 			c.kill(err)
 		}
 		c.free.Broadcast()
+		c.settle()
 	}
 }
 
