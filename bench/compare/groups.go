@@ -25,7 +25,7 @@ func (p *plan) groups(ctx context.Context, ground *place) ([]group, error) {
 	get := *nginx // a file that is got: what nginx is made for
 	get.name, get.get = "nginx static, GET", true
 
-	same := func(measure func(context.Context, *server, int) (sample, error), servers ...*server) []row {
+	same := func(measure measurement, servers ...*server) []row {
 		rows := make([]row, len(servers))
 		for i, s := range servers {
 			rows[i] = row{s, measure}
@@ -36,10 +36,10 @@ func (p *plan) groups(ctx context.Context, ground *place) ([]group, error) {
 		name: "h1", title: "HTTP/1.1, 16 kept connections, one review at a time on each; our client, mTLS",
 		base: static.name, rows: same(p.reviews(ground, "h1", 16, 1), echo, static, fasthttp, sluice, nginx, nethttp),
 	}}
-	for _, shape := range []struct{ connections, streams int }{{16, 1}, {3, 50}, {1, 200}} {
+	for _, shape := range []shape{{16, 1}, {3, 50}, {1, 200}} {
 		groups = append(groups, group{
 			name:  fmt.Sprintf("h2-%dx%d", shape.connections, shape.streams),
-			title: fmt.Sprintf("HTTP/2, %d connections, %d reviews at a time on each; our client, mTLS", shape.connections, shape.streams),
+			title: fmt.Sprintf("HTTP/2, %s; our client, mTLS", shape),
 			base:  nginx.name, rows: same(p.reviews(ground, "h2", shape.connections, shape.streams), sluice, nginx, nethttp),
 		})
 	}
@@ -57,15 +57,27 @@ func (p *plan) groups(ctx context.Context, ground *place) ([]group, error) {
 			base: nginx.name, rows: same(p.wrk(ground, 16), sluice, static, nginx, &get, nethttp),
 		},
 	)
-	for _, shape := range []struct{ connections, streams int }{{16, 1}, {3, 50}} {
+	for _, shape := range []shape{{16, 1}, {3, 50}} {
 		groups = append(groups, group{
-			name: fmt.Sprintf("h2load-%dx%d", shape.connections, shape.streams),
-			title: fmt.Sprintf("Debian's h2load, HTTP/2, %d connections, %d reviews at a time on each, no client certificate (sluice checks a bearer token)",
-				shape.connections, shape.streams),
-			base: nginx.name, rows: same(p.h2load(ground, shape.connections, shape.streams), sluice, nginx, &get, nethttp),
+			name:  fmt.Sprintf("h2load-%dx%d", shape.connections, shape.streams),
+			title: fmt.Sprintf("Debian's h2load, HTTP/2, %s, no client certificate (sluice checks a bearer token)", shape),
+			base:  nginx.name, rows: same(p.h2load(ground, shape.connections, shape.streams), sluice, nginx, &get, nethttp),
 		})
 	}
 	return append(groups, p.peers(ctx, ground, sluice)...), nil
+}
+
+// shape is how reviews are spread over HTTP/2 connections.
+type shape struct{ connections, streams int }
+
+func (s shape) String() string {
+	if s.connections == 1 {
+		return fmt.Sprintf("1 connection, %d reviews at a time", s.streams)
+	}
+	if s.streams == 1 {
+		return fmt.Sprintf("%d connections, 1 review at a time on each", s.connections)
+	}
+	return fmt.Sprintf("%d connections, %d reviews at a time on each", s.connections, s.streams)
 }
 
 // around is the window of a load that goes on by itself.
@@ -73,7 +85,7 @@ func (p *plan) around(begin, end func()) load.Window {
 	return load.Window{WarmUp: max(p.window/5, time.Second/4), Measure: p.window, Begin: begin, End: end}
 }
 
-func (p *plan) reviews(ground *place, protocol string, connections, streams int) func(context.Context, *server, int) (sample, error) {
+func (p *plan) reviews(ground *place, protocol string, connections, streams int) measurement {
 	return func(ctx context.Context, s *server, _ int) (sample, error) {
 		options := client.Options{
 			URL: "https://" + s.addr + path, Protocol: protocol, CAFile: ground.path("pki/ca.crt"),
@@ -95,7 +107,7 @@ const (
 	burstEvery = 250 * time.Millisecond
 )
 
-func (p *plan) bursts(ground *place) func(context.Context, *server, int) (sample, error) {
+func (p *plan) bursts(ground *place) measurement {
 	return func(ctx context.Context, s *server, _ int) (sample, error) {
 		client, err := apiserver(ground, s)
 		if err != nil {
@@ -108,7 +120,7 @@ func (p *plan) bursts(ground *place) func(context.Context, *server, int) (sample
 	}
 }
 
-func (p *plan) closed(ground *place) func(context.Context, *server, int) (sample, error) {
+func (p *plan) closed(ground *place) measurement {
 	return func(ctx context.Context, s *server, _ int) (sample, error) {
 		client, err := apiserver(ground, s)
 		if err != nil {

@@ -58,13 +58,15 @@ func (p *plan) peers(ctx context.Context, ground *place, sluice *server) []group
 	again := slice(1, 0)[:min(64, coldImages(p))]
 	return []group{
 		{
-			name: "peers-warm", title: "what has been decided before: two images, HTTP/1.1 with TLS, 16 at a time",
-			base: ratifyCached, rows: []row{
+			name:  "peers-warm",
+			title: "what has been decided before: two images, HTTP/1.1 with TLS, 16 at a time (Flask's servers close each connection)",
+			base:  ratifyCached, rows: []row{
 				{sluice, p.posts(nil)}, {cached, p.posts(nil)}, {gunicorn, p.posts(nil)}, {run, p.posts(nil)},
 			},
 		},
 		{
-			name: "peers-cold", title: "a signature by a key, verified: one image, HTTP/1.1 with TLS, 16 at a time, a registry on loopback. " +
+			name: "peers-cold",
+			title: "a signature by a key, verified: one image, HTTP/1.1 with TLS, 16 at a time, a registry on loopback. " +
 				"sluice sees each image once; Ratify without its cache sees the same 64 again and again, or each once",
 			base: ratifyNoCache, rows: []row{
 				{sluice, p.once(func(round int) [][]byte { return each(slice(0, round), reviewOf) })},
@@ -85,7 +87,7 @@ func each(images []string, request func(...string) []byte) [][]byte {
 }
 
 // posts asks for a while, in turns for what bodies are of, or for what the server is asked by default.
-func (p *plan) posts(bodies [][]byte) func(context.Context, *server, int) (sample, error) {
+func (p *plan) posts(bodies [][]byte) measurement {
 	return func(ctx context.Context, s *server, _ int) (sample, error) {
 		target := s.target
 		if bodies != nil {
@@ -97,7 +99,7 @@ func (p *plan) posts(bodies [][]byte) func(context.Context, *server, int) (sampl
 	}
 }
 
-func (p *plan) once(bodies func(round int) [][]byte) func(context.Context, *server, int) (sample, error) {
+func (p *plan) once(bodies func(round int) [][]byte) measurement {
 	return func(ctx context.Context, s *server, round int) (sample, error) {
 		target := s.target
 		target.Bodies = bodies(round)

@@ -40,8 +40,11 @@ type group struct {
 // row is one server under the group's load.
 type row struct {
 	server  *server
-	measure func(ctx context.Context, s *server, round int) (sample, error)
+	measure measurement
 }
+
+// measurement loads a server for one round, counted from 0.
+type measurement func(ctx context.Context, s *server, round int) (sample, error)
 
 // sample is one row of one round.
 type sample struct {

@@ -191,7 +191,8 @@ func (r *Report) text() *bytes.Buffer {
 }
 
 func (r *Report) about() string {
-	about := fmt.Sprintf("%d rounds of %s a row, the rows in turns: medians and ranges; ratios are of CPU, round by round", r.Rounds, r.Window)
+	about := fmt.Sprintf("%d rounds of %s a row, the rows in turns: medians and ranges; ratios are of CPU, round by round",
+		r.Rounds, r.Window)
 	if r.Short {
 		about += "\nThis was a short run, to see that it works: none of its figures mean anything."
 	}

@@ -11,7 +11,9 @@ import (
 )
 
 // launch starts a server and checks that it answers as it should. What goes wrong makes it a missing one.
-func (p *place) launch(ctx context.Context, name string, protocols []string, t load.Target, how func(addr string) (*process, error)) *server {
+func (p *place) launch(
+	ctx context.Context, name string, protocols []string, t load.Target, how func(addr string) (*process, error),
+) *server {
 	s := &server{name: name, target: t}
 	s.missing = func() (err error) {
 		if s.addr, err = freePort(); err != nil {

@@ -16,8 +16,11 @@ import (
 // Load generators that are not ours. They have no client certificate, so that sluice asks for a token, which the others
 // are sent too. Handshakes are part of what they measure: 16 of them, in some ten thousands of requests.
 
+// runner runs a program with arguments, the last of whose runs is the one that is measured, and returns what it said.
+type runner func(arguments ...string) ([]byte, error)
+
 // tool checks that a server answers without a client's certificate, and runs a program on it.
-func (p *plan) tool(ctx context.Context, ground *place, s *server, run func(context.Context, func(arguments ...string) ([]byte, error)) (load.Result, error), name string) (sample, error) {
+func (p *plan) tool(ctx context.Context, ground *place, s *server, name string, run func(runner) (load.Result, error)) (sample, error) {
 	program, err := ground.debian("usr", "bin", name)
 	if err != nil {
 		return sample{}, err
@@ -30,7 +33,7 @@ func (p *plan) tool(ctx context.Context, ground *place, s *server, run func(cont
 	var out []byte
 	return watched(s, func(begin, end func()) (load.Result, error) {
 		began := time.Now()
-		result, err := run(ctx, func(arguments ...string) (_ []byte, err error) {
+		result, err := run(func(arguments ...string) (_ []byte, err error) {
 			cmd := exec.CommandContext(ctx, program, arguments...)
 			cmd.Env = append(os.Environ(), ground.debianEnv()...)
 			begin()
@@ -54,7 +57,7 @@ func withoutCertificate(ground *place, s *server) load.Target {
 	return t
 }
 
-func (p *plan) wrk(ground *place, connections int) func(context.Context, *server, int) (sample, error) {
+func (p *plan) wrk(ground *place, connections int) measurement {
 	return func(ctx context.Context, s *server, _ int) (sample, error) {
 		script := ground.path("wrk.lua")
 		text := ""
@@ -66,31 +69,34 @@ func (p *plan) wrk(ground *place, connections int) func(context.Context, *server
 			return sample{}, err
 		}
 		seconds := strconv.Itoa(max(1, int(p.window.Seconds())))
-		return p.tool(ctx, ground, s, func(_ context.Context, wrk func(...string) ([]byte, error)) (load.Result, error) {
+		return p.tool(ctx, ground, s, "wrk", func(wrk runner) (load.Result, error) {
 			out, err := wrk("-t", "2", "-c", strconv.Itoa(connections), "-d", seconds+"s", "--latency",
 				"-s", script, s.target.URL)
 			if err != nil {
 				return load.Result{}, err
 			}
 			return readWrk(out)
-		}, "wrk")
+		})
 	}
 }
 
 // h2load is given a number of requests, of about as many as take the window: when it is given a time (-D), some of its
 // runs never end.
-func (p *plan) h2load(ground *place, connections, streams int) func(context.Context, *server, int) (sample, error) {
+func (p *plan) h2load(ground *place, connections, streams int) measurement {
 	return func(ctx context.Context, s *server, _ int) (sample, error) {
 		body := ground.path("review.json")
 		if err := os.WriteFile(body, s.target.Bodies[0], 0o644); err != nil {
 			return sample{}, err
 		}
-		return p.tool(ctx, ground, s, func(_ context.Context, h2load func(...string) ([]byte, error)) (result load.Result, err error) {
+		return p.tool(ctx, ground, s, "h2load", func(h2load runner) (result load.Result, err error) {
 			for requests := int64(2000); ; {
 				began := time.Now()
-				arguments := []string{"-t", "1", "-c", strconv.Itoa(connections), "-m", strconv.Itoa(streams), "-n", strconv.FormatInt(requests, 10)}
+				arguments := []string{
+					"-t", "1", "-c", strconv.Itoa(connections), "-m", strconv.Itoa(streams), "-n", strconv.FormatInt(requests, 10),
+				}
 				if !s.get {
-					arguments = append(arguments, "-d", body, "-H", "content-type: application/json", "-H", "authorization: Bearer "+token)
+					arguments = append(arguments, "-d", body,
+						"-H", "content-type: application/json", "-H", "authorization: Bearer "+token)
 				}
 				out, err := h2load(append(arguments, s.target.URL)...)
 				if err != nil {
@@ -105,7 +111,7 @@ func (p *plan) h2load(ground *place, connections, streams int) func(context.Cont
 				}
 				requests = min(requests*20, int64(float64(requests)*float64(p.window)/float64(took)))
 			}
-		}, "h2load")
+		})
 	}
 }
 
