@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"sluice/bench"
@@ -106,13 +105,4 @@ func (w *inOrder) Next() bench.Review {
 
 func (w *inOrder) String() string {
 	return fmt.Sprintf("%d images, one after the other", len(w.reviews))
-}
-
-// sample is every so many of a list's lines.
-func sample(lines []string, n int) []string {
-	var some []string
-	for i := range n {
-		some = append(some, lines[i*len(lines)/n])
-	}
-	return slices.Compact(some)
 }
