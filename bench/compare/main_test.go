@@ -120,7 +120,8 @@ func TestJudge(t *testing.T) {
 		"warm HTTP/2, 50 streams a connection ≤ 0.25 × nginx static: not measured",
 		"the plugin's client in bursts of 200 ≤ 0.70 × net/http over HTTP/2: 0.70 (0.70 to 0.70): yes",
 		"warm ≤ 1/8 of Ratify cached: not measured",
-		"cold ≤ 1/4 of Ratify cold: not measured",
+		"cold ≤ 1/4 of Ratify without its cache, the same images again: not measured",
+		"cold ≤ 1/4 of Ratify cold, each image once: not measured",
 		"the plugin's client: no handshake after the first: 1.00 (1.00 to 1.00): no",
 	}
 	if !slices.Equal(got, want) {

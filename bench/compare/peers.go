@@ -23,6 +23,8 @@ const peerFlight = 16
 const (
 	ratifyCached  = "Ratify, cached"
 	ratifyNoCache = "Ratify, no cache"
+
+	ratifyNewImages = "Ratify, no cache, new images"
 )
 
 // coldServers is how many servers see images that they have not been asked about before, and coldImages how many of
@@ -39,7 +41,7 @@ func coldImages(p *plan) int {
 func (p *plan) peers(ctx context.Context, ground *place, sluice *server) []group {
 	cached := ground.ratify(ctx, ratifyCached, "--cache-enabled", "--cache-type", "ristretto", "--cache-size", "256", "--cache-ttl", "10h")
 	plain := ground.ratify(ctx, ratifyNoCache)
-	fresh := ground.ratify(ctx, ratifyNoCache+", new images")
+	fresh := ground.ratify(ctx, ratifyNewImages)
 	run := ground.flask(ctx, "Flask, app.run", "flask_webhook.py", func(addr, script string) []string {
 		host, port, _ := net.SplitHostPort(addr) // freePort's
 		return []string{script, host, port, ground.path("pki/server.crt"), ground.path("pki/server.key")}
