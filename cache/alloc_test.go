@@ -32,7 +32,6 @@ func TestHitAllocatesNothing(t *testing.T) {
 	}
 	get := func() bool { _, ok := c.Get(key, now); return ok }
 	f("first level", get)
-	c.second.Wait()
 	f("second level", func() bool { c.first.clear(); return get() })
 	f("Do", func() bool { l, err := c.Do(context.Background(), key, load); return err == nil && l.How == Hit })
 

@@ -35,7 +35,6 @@ func warm(b *testing.B, n int) (*Cache[imageKey, *int], []imageKey) {
 			b.Fatal(err)
 		}
 	}
-	c.second.Wait()
 	return c, keys
 }
 

@@ -130,7 +130,7 @@ func (c *Cache[K, V]) board(ctx context.Context, s *shard[K, V], hash uint64, ke
 ) (*flight[V], *value[V], How) {
 	s.Lock()
 	defer s.Unlock()
-	if e := c.first.find(hash, key); e != nil {
+	if e := s.find(hash, key); e != nil {
 		if v, now := e.value.Load(), c.Now(); c.fresh(v, now) && time.Duration(v.expires-now) > least {
 			c.counts.hits.Add(1)
 			return nil, v, Hit
@@ -207,7 +207,7 @@ func (c *Cache[K, V]) land(s *shard[K, V], hash uint64, key K, f *flight[V], v V
 		return
 	}
 	delete(s.flights, key)
-	if f.expires > 0 && !s.closed && f.epoch == c.epoch.Load() {
-		c.store(hash, key, newValue(v, now, ttl, f.epoch), ttl)
+	if f.expires > 0 && f.epoch == c.epoch.Load() {
+		c.store(s, hash, key, newValue(v, now, ttl, f.epoch))
 	}
 }

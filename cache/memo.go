@@ -23,6 +23,12 @@ type entry[K comparable, V any] struct {
 	hash  uint64
 	key   K
 	value V
+
+	// Of a Cache's entry alone, and but for used guarded by its shard's lock. (They would be part of a type of the cache's
+	// own, if the compiler could import one that goes around in such a circle.)
+	newer, older *entry[K, V] // in the shard's queue
+	cost         uint32
+	used         atomic.Bool // since the hand came by: see [Cache.evict]
 }
 
 // A key has two places, which are neighbours and so share a cache line. An entry takes an empty one. Where there is

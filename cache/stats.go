@@ -11,7 +11,7 @@ type Stats struct {
 	Errors    uint64 // loads that ended in an error or a panic
 	Abandoned uint64 // loads cancelled because nobody waited any more
 	Stored    uint64 // values stored
-	Rejected  uint64 // entries that there was no room for, or none worth making
+	Rejected  uint64 // values that alone cost more than the capacity
 	Evicted   uint64 // entries removed to make room
 	Expired   uint64 // entries removed because their time was over
 	Cost      int64  // what the entries held cost together: their number unless Options.Cost says otherwise
@@ -24,7 +24,6 @@ type counters struct {
 
 // Stats reads the counts. They are read one after the other, so they need not add up to the last digit.
 func (c *Cache[K, V]) Stats() Stats {
-	maxCost := c.second.MaxCost()
 	return Stats{
 		Hits:      c.counts.hits.Load(),
 		Misses:    c.counts.misses.Load(),
@@ -36,7 +35,7 @@ func (c *Cache[K, V]) Stats() Stats {
 		Rejected:  c.counts.rejected.Load(),
 		Evicted:   c.counts.evicted.Load(),
 		Expired:   c.counts.expired.Load(),
-		Cost:      maxCost - c.second.RemainingCost(),
-		MaxCost:   maxCost,
+		Cost:      c.held.Load(),
+		MaxCost:   c.maxCost,
 	}
 }
