@@ -2,9 +2,15 @@ package h2
 
 import (
 	"bytes"
+	"context"
+	"net"
+	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/net/http2/hpack"
 )
 
 // TestTrailersTooLate has a request answered in the middle of its trailers.
@@ -137,4 +143,99 @@ func TestTableBeforeContinue(t *testing.T) {
 		t.Errorf("said again: %v", e)
 	}
 	p.alive()
+}
+
+// TestLargeHeads has many requests with large headers under way, none of which may be kept without being counted.
+func TestLargeHeads(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := connect(t, func(c *Config) { c.MaxHeld = 200_000 })
+		p.listen()
+		p.send([]byte(preface), appendSettings(nil, settingInitialWindow, 0))
+		large := strings.Repeat("x", 15_000)
+		open := func(path string) {
+			p.send(frame(frameHeaders, flagEndHeaders, p.id(), p.head(path, "authorization", large)))
+		}
+		for range 40 { // half of them are answered, and the answers not taken
+			open("/refused")
+			open("/")
+		}
+		synctest.Wait()
+		var most int64
+		for c := range p.server.conns {
+			c.mu.Lock()
+			for _, s := range c.streams {
+				most += int64(s.request.size())
+			}
+			c.mu.Unlock()
+		}
+		if most > 200_000+freeHeld || most < 100_000 {
+			t.Errorf("%d bytes of headers are kept", most)
+		}
+		time.Sleep(2 * time.Minute) // all of them are too late
+		if n := p.server.held.Load(); n != 0 {
+			t.Errorf("%d bytes are held by nobody", n)
+		}
+		p.send(appendSettings(nil, settingInitialWindow, peerWindow))
+		p.alive()
+	})
+}
+
+// TestSlidingWindows ends a connection that has the windows of many streams moved time and again.
+func TestSlidingWindows(t *testing.T) {
+	t.Parallel()
+	p := meet(t, func(c *Config) { c.MaxStreams = 1000 })
+	for range 1000 {
+		p.open("/")
+	}
+	for i := range 90 { // a tenth of the frames that would be too many without streams
+		p.send(appendSettings(nil, settingInitialWindow, uint32(peerWindow+i)))
+	}
+	p.dead(codeCalm)
+}
+
+// deaf is a connection to a client that stops reading.
+type deaf struct {
+	net.Conn
+	stopped chan struct{}
+	ended   context.Context
+	end     context.CancelFunc
+}
+
+func (d *deaf) Write(b []byte) (int, error) {
+	select {
+	case <-d.stopped:
+		<-d.ended.Done()
+		return 0, os.ErrDeadlineExceeded
+	default:
+		return d.Conn.Write(b)
+	}
+}
+
+func (d *deaf) SetDeadline(t time.Time) error {
+	d.end()
+	return d.Conn.SetDeadline(t)
+}
+
+// TestUnsentJobs ends a connection that does not take what its jobs have to say.
+func TestUnsentJobs(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		d := &deaf{Conn: far, stopped: make(chan struct{})}
+		d.ended, d.end = context.WithCancel(t.Context())
+		p := &peer{t: t, net: near, kit: newKit(), served: make(chan error, 1), next: 1, events: make(chan event, 100_000)}
+		p.encoder = hpack.NewEncoder(&p.block)
+		go func() { p.served <- New(limits()).Serve(t.Context(), d, p.kit) }()
+		p.listen()
+		p.send([]byte(preface), appendSettings(nil, settingInitialWindow, peerWindow), appendWindowUpdate(nil, 0, 1<<30))
+		for range 90 {
+			p.send(p.post(p.id(), "/wait", strings.Repeat("x", 60_000)))
+			<-p.kit.begun
+		}
+		begin := time.Now()
+		close(d.stopped)
+		close(p.kit.proceed)
+		if err := <-p.served; err != errUnsent || time.Since(begin) > 0 {
+			t.Errorf("served until %v, for %v", err, time.Since(begin))
+		}
+	})
 }

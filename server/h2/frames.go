@@ -294,11 +294,15 @@ func (c *conn) settings(flags byte, id uint32, payload []byte) error {
 	if err := c.trifle(10); err != nil {
 		return err
 	}
-	if by := window - c.initialWindow; by != 0 {
-		c.initialWindow = window
-		return c.slide(by)
+	by := window - c.initialWindow
+	if by == 0 {
+		return nil
 	}
-	return nil
+	if err := c.trifle(len(c.streams) / 8); err != nil { // each is looked at
+		return err
+	}
+	c.initialWindow = window
+	return c.slide(by)
 }
 
 // slide opens, or closes, the windows of all streams. They can be negative afterwards.

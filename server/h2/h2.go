@@ -28,7 +28,7 @@ type Config struct {
 	MaxStreams int   // a connection; announced, and jobs whose stream was reset count until they have ended
 	MaxJobs    int   // of all connections; beyond it a job is shed
 	SmallBody  int   // bytes up to which a body is collected; a larger one becomes a job that reads it
-	MaxHeld    int64 // bytes of small bodies, of all connections, that have begun and not ended
+	MaxHeld    int64 // bytes of small requests, of all connections, that have begun and not ended
 
 	StreamWindow int32 // bytes of one body that may be under way unread; more than two frames beyond SmallBody
 	ConnWindow   int32 // the same, of all bodies of a connection
@@ -45,7 +45,8 @@ const (
 	maxBlock      = 256 << 10 // bytes of a header block as it is sent; beyond, the connection ends
 	maxFragments  = 128       // frames that one header block comes in; likewise
 
-	freeHeld   = 64 << 10  // bytes of unfinished small bodies that a connection may have before it asks for MaxHeld
+	freeHeld   = 64 << 10  // bytes of unfinished small requests that a connection may have before it asks for MaxHeld
+	freeHead   = 1 << 10   // bytes of an unfinished request's strings that do not count
 	maxUnsent  = 4 << 20   // bytes of answers that a connection may have waiting for the client
 	allUnsent  = 128 << 20 // the same, of all connections
 	maxTrifles = 10_000    // frames that bring nothing, ahead of those that do; see conn.trifle
@@ -88,7 +89,7 @@ const (
 // method may write to.
 type Handler interface {
 	// Head tells whether a request's body is wanted. If it is not, Refuse is asked for the answer when the request
-	// has ended or taken too long, and its body, if any, is thrown away.
+	// has ended or taken too long, or at once if its headers are large, and its body, if any, is thrown away.
 	Head(r *Request) bool
 
 	// Refuse answers a request that Head did not want.

@@ -202,6 +202,11 @@ func (c *conn) begin() {
 	case b.end:
 		c.complete(s, nil)
 	case s.unasked || s.tooMuch:
+		if s.request.size() > freeHead { // nothing that size is kept for who may be anybody
+			c.complete(s, nil)
+		}
+	case !c.keep(s):
+		c.reply(s, c.handler.Fail(&s.request, NoRoom, c.scratch[:0]))
 	default:
 		if b.expect {
 			c.informed(s.id)

@@ -16,6 +16,7 @@ func (c *conn) start(s *stream, job Job, in *body) {
 	}
 	ctx, cancel := context.WithCancel(c.ctx)
 	s.running, s.cancel, s.body = true, cancel, in
+	s.request = Request{Method: s.request.Method, ContentLength: s.request.ContentLength} // the job has what it needs
 	c.jobs.Add(1)
 	go c.work(ctx, s, job, in)
 }
@@ -42,7 +43,9 @@ func (c *conn) work(ctx context.Context, s *stream, job Job, in *body) {
 	}
 	if !s.removed {
 		c.need()
-		c.reply(s, reply)
+		if c.reply(s, reply); len(c.out) > maxUnsent { // which the reader does not hold up
+			c.kill(errUnsent)
+		}
 	}
 	c.settle()
 	c.flush()

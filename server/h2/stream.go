@@ -19,6 +19,7 @@ type stream struct {
 
 	got  int64  // bytes of the body that have come
 	held []byte // the body, if it is small and incomplete
+	head int    // bytes of the request's strings, if they are counted like held
 	body *body  // the body, if a job reads it
 
 	sendWindow    int64
@@ -113,7 +114,25 @@ func (c *conn) hold(s *stream, n int) bool {
 	return true
 }
 
-// share counts memory of unfinished bodies, and takes from the server what is beyond the connection's own.
+// size is how many bytes a request's strings have.
+func (r *Request) size() int {
+	return len(r.Path) + len(r.Authorization) + len(r.TraceParent) + len(r.TraceState)
+}
+
+// keep makes room for the strings of a request that has not ended, if they are more than usual.
+func (c *conn) keep(s *stream) bool {
+	n := s.request.size()
+	if n <= freeHead {
+		return true
+	}
+	if !c.share(int64(n)) {
+		return false
+	}
+	s.head = n
+	return true
+}
+
+// share counts memory of unfinished requests, and takes from the server what is beyond the connection's own.
 func (c *conn) share(more int64) bool {
 	held := c.held + more
 	from := max(0, held-freeHeld) - c.heldShared
@@ -128,11 +147,11 @@ func (c *conn) share(more int64) bool {
 	return true
 }
 
-// release gives back the memory of an unfinished body.
+// release gives back the memory of an unfinished request.
 func (c *conn) release(s *stream) {
-	if cap(s.held) > 0 {
-		c.share(-int64(cap(s.held)))
-		s.held = nil
+	if n := cap(s.held) + s.head; n > 0 {
+		c.share(-int64(n))
+		s.held, s.head = nil, 0
 	}
 }
 

@@ -154,6 +154,7 @@ func (c *conn) reply(s *stream, r Reply) {
 	if rest := c.send(s, body); len(rest) > 0 {
 		s.pending = append([]byte(nil), rest...)
 		s.born = c.now
+		s.request = Request{} // which can be large
 		c.owe(s, len(rest))
 		c.await(s)
 		return
