@@ -13,7 +13,7 @@ import (
 func memory(ctx context.Context, st *stage) error {
 	n := pick(st, 1_000_000, 10_000)
 	const containers = 100 // a review: it is the cache that is filled, and not the front end that is measured
-	v, err := st.serve(ctx, settings{verdicts: 2 * n, unverified: true, memoryLimit: "512MiB"})
+	v, err := st.serve(ctx, settings{verdicts: n, unverified: true, memoryLimit: "470MiB"})
 	if err != nil {
 		return err
 	}
