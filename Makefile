@@ -13,10 +13,13 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## build bin/sluice
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/sluice ./cmd/sluice
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/
 
-demo: build ## see the main job: a registry, signed and unsigned images, the service, real reviews, the verdicts
+build: ## build bin/sluice and bin/sluice-bench
+	$(BUILD) ./cmd/sluice ./cmd/sluice-bench
+
+demo: ## see the main job: a registry, signed and unsigned images, the service, real reviews, the verdicts
+	$(BUILD) ./cmd/sluice
 	$(BIN)/sluice demo
 
 test: ## unit and integration tests with the race detector, and the allocation tests without it
@@ -28,7 +31,8 @@ lint: ## gofumpt, go vet and staticcheck
 	if [ -n "$$unformatted" ]; then echo "$$unformatted" >&2; echo 'run: make fmt' >&2; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool $(TOOLS) staticcheck ./...
-	cd deploy/e2e && $(GO) vet . && $(GO) tool -modfile=../../.ci/tools/go.mod staticcheck .
+	@for module in deploy/e2e bench/compare; do \
+	  (cd $$module && $(GO) vet ./... && $(GO) tool -modfile=../../.ci/tools/go.mod staticcheck ./...) || exit 1; done
 
 fmt: ## format the code
 	$(GO) tool $(TOOLS) gofumpt -w .
