@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -213,21 +214,30 @@ func TestHangUpH2(t *testing.T) {
 	})
 }
 
-// TestSlowReaderH2 ends connections of callers who send reviews and take no answers.
+// TestSlowReaderH2 ends the connection of a caller who sends reviews and takes no answers.
 func TestSlowReaderH2(t *testing.T) {
 	t.Parallel()
-	f := start(t, allowAll(), func(_ *fixture, c *Config) { c.ReadTimeout = 100 * time.Millisecond })
-	fr, tcp := f.framer(t)
-	_ = tcp.(*net.TCPConn).SetReadBuffer(4 << 10)
+	f := start(t, newEngine(t), func(_ *fixture, c *Config) { c.ReadTimeout = 100 * time.Millisecond })
+	fr, _ := f.framer(t)
 	if err := fr.WriteWindowUpdate(0, 1<<30); err != nil {
 		t.Fatal(err)
 	}
-	var block bytes.Buffer
-	for _, field := range [][2]string{{":method", "POST"}, {":scheme", "https"}, {":path", "/"}} {
-		_ = hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
+	images := make([]string, 300) // each is named in the answer
+	for i := range images {
+		images[i] = fmt.Sprintf("bad.example/%0100d", i)
 	}
-	for id := uint32(1); id < 1<<18; id += 2 { // until the server hangs up
-		if fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true}) != nil {
+	body := []byte(reviewOf(images...))
+	for id := uint32(1); ; id += 2 { // until the server hangs up
+		if id > 1<<15 {
+			t.Fatal("all answers were taken, by nobody")
+		}
+		err := fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: []byte{0x83, 0x84, 0x87}, EndHeaders: true})
+		for rest := body; err == nil && len(rest) > 0; {
+			part := rest[:min(len(rest), 16<<10)]
+			rest = rest[len(part):]
+			err = fr.WriteData(id, len(rest) == 0, part)
+		}
+		if err != nil {
 			break
 		}
 	}
