@@ -239,3 +239,23 @@ func TestUnsentJobs(t *testing.T) {
 		}
 	})
 }
+
+// TestUnsentOfOthers lets a client take its time that has little waiting, whatever others have, and ends one with more.
+func TestUnsentOfOthers(t *testing.T) {
+	t.Parallel()
+	p := connect(t)
+	p.listen()
+	p.send([]byte(preface), appendSettings(nil, settingInitialWindow, 0))
+	p.server.unsent.Add(allUnsent)
+	id := p.id()
+	p.send(p.post(id, "/", "x"))
+	p.expect(frameHeaders, id)
+	p.send(appendWindowUpdate(nil, id, 100))
+	if e := p.expect(frameData, id); string(e.payload) != "echo:x" {
+		t.Errorf("got %v", e)
+	}
+	p.send(p.post(p.id(), "/long", "x"))
+	if err := <-p.served; err != errUnsent {
+		t.Errorf("served until %v", err)
+	}
+}

@@ -48,9 +48,10 @@ const (
 	freeHeld   = 64 << 10  // bytes of unfinished small requests that a connection may have before it asks for MaxHeld
 	freeHead   = 1 << 10   // bytes of an unfinished request's strings that do not count
 	maxUnsent  = 4 << 20   // bytes of answers that a connection may have waiting for the client
-	allUnsent  = 128 << 20 // the same, of all connections
-	maxTrifles = 10_000    // frames that bring nothing, ahead of those that do; see conn.trifle
-	maxResets  = 5_000     // streams that end without an answer, ahead of those with one
+	allUnsent  = 128 << 20 // the same, of all connections, beyond which none may have more than the next
+	freeUnsent = 64 << 10
+	maxTrifles = 10_000 // frames that bring nothing, ahead of those that do; see conn.trifle
+	maxResets  = 5_000  // streams that end without an answer, ahead of those with one
 
 	perAnswer = 20  // trifles that an answer makes up for; a reset is made up for by one answer
 	perSecond = 100 // trifles and resets that a second makes up for

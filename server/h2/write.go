@@ -192,7 +192,8 @@ func (c *conn) done(s *stream) {
 // owe counts bytes that wait for the client, who has to take what it asks for.
 func (c *conn) owe(s *stream, n int) {
 	c.unsent += int64(n)
-	if all := c.server.unsent.Add(int64(n)); n > 0 && (c.unsent > maxUnsent || all > allUnsent) {
+	all := c.server.unsent.Add(int64(n))
+	if n > 0 && (c.unsent > maxUnsent || all > allUnsent && c.unsent > freeUnsent) {
 		c.kill(errUnsent)
 	}
 }
