@@ -155,7 +155,10 @@ func (h *h2Door) Large(r *h2.Request) h2.Job {
 }
 
 // Fail denies a request that did not arrive whole.
-func (h *h2Door) Fail(_ *h2.Request, why h2.Failure, dst []byte) h2.Reply {
+func (h *h2Door) Fail(r *h2.Request, why h2.Failure, dst []byte) h2.Reply {
+	if why == h2.HeadTooLarge && h.why(r) == refusedCaller { // the only failure that Head did not come before
+		return h.Refuse(r, dst)
+	}
 	d, x := &h.server.door, h.exchange()
 	status := statusOK
 	switch why {
