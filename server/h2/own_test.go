@@ -199,8 +199,8 @@ func (c *crowd) ask(id uint32) *asked {
 	if r.IntN(2) == 0 {
 		field("content-length", fmt.Sprint(size))
 	}
-	if r.IntN(20) == 0 {
-		c.encoder.SetMaxDynamicTableSize(uint32(r.IntN(2)*r.IntN(tableSize) + 1))
+	if r.IntN(100) == 0 {
+		c.encoder.SetMaxDynamicTableSize(uint32(r.IntN(tableSize)))
 	}
 	end := byte(0)
 	if size == 0 && r.IntN(2) == 0 {
