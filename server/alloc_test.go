@@ -4,9 +4,9 @@ package server
 
 import (
 	"bytes"
-	"runtime/debug"
 	"crypto/tls"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 )

@@ -22,7 +22,9 @@ func TestManyLargeBodies(t *testing.T) { // not in parallel: it looks at the hea
 	const room, size, count = 10 << 20, 3 << 20, 20
 	var peak atomic.Uint64
 	runtime.GC()
-	f := start(t, allowAll(), func(_ *fixture, c *Config) { c.MaxBody, c.MaxBodies, c.Budget, c.ReadTimeout = room/2, room, time.Minute, time.Minute })
+	f := start(t, allowAll(), func(_ *fixture, c *Config) {
+		c.MaxBody, c.MaxBodies, c.Budget, c.ReadTimeout = room/2, room, time.Minute, time.Minute
+	})
 	body := padded(size, "a")
 	done := make(chan struct{})
 	var watch sync.WaitGroup

@@ -254,8 +254,13 @@ func TestReplyIsWhole(t *testing.T) {
 	f := prepare(t, e)
 	const digest = "@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	for _, images := range [][]string{
-		{"good.example/a:1"}, {"good.example/a:1" + digest}, {"good.example/a" + digest, "good.example/b:1", "good.example/b:2" + digest},
-		{"bad.example/a:1"}, {"good.example/a" + digest, "bad.example/a\"<:1", "nginx"}, {"NGINX::@@ //é\u2028\xff"}, {"nobody.example/a:1"},
+		{"good.example/a:1"},
+		{"good.example/a:1" + digest},
+		{"good.example/a" + digest, "good.example/b:1", "good.example/b:2" + digest},
+		{"bad.example/a:1"},
+		{"good.example/a" + digest, "bad.example/a\"<:1", "nginx"},
+		{"NGINX::@@ //é\u2028\xff"},
+		{"nobody.example/a:1"},
 	} {
 		for range 3 {
 			x := f.door.acquire()

@@ -12,8 +12,9 @@ import (
 // latency is what a registry in the same region takes to answer: without any, no two requests would be in flight.
 const latency = 5 * time.Millisecond
 
-// maxInFlight is how many requests the service's default allows itself at a registry.
-const maxInFlight = 64
+// maxInFlight is how many requests the service's default allows itself at a registry: 64, and some that it has taken back
+// and the registry has not noticed yet.
+const maxInFlight = 64 + 16
 
 // cold is a service that has to find out, while others ask what it knows.
 func cold(ctx context.Context, st *stage) error {
