@@ -92,7 +92,8 @@ Reviews are sent when they are due, whatever became of those before, and latency
 stops for a second is seen to have stopped. A closed loop has to be asked for, and is labelled.
 
 Exit codes: 0 measured, and all thresholds hold; 1 a threshold does not hold; 2 wrong usage; 3 there was nothing to
-measure, because the target did not answer; 130 interrupted, with a report of what was measured until then.`,
+measure, because the target did not answer, or never with a verdict; 130 interrupted, with a report of what was measured
+until then.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,

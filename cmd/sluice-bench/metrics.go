@@ -23,7 +23,7 @@ const maxExposition = 16 << 20
 func scraper(ctx context.Context, url string, targetIsMine bool) (func() (map[string]float64, error), error) {
 	target, err := client.Resolve(ctx, url)
 	if err != nil {
-		return nil, invalid(fmt.Errorf("--metrics-url: %w", err))
+		return nil, invalid(fmt.Errorf("--metrics-url: %w", err), "--metrics-url http://127.0.0.1:9443/metrics")
 	}
 	if !targetIsMine && !target.Loopback() {
 		return nil, invalid(fmt.Errorf("--metrics-url: %w: %s", client.ErrNotLoopback, target), mineHint)

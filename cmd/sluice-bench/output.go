@@ -105,6 +105,10 @@ func create(name string) (*file, error) {
 		return nil, fmt.Errorf("%s is a directory", name)
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	var failed *os.PathError
+	if errors.As(err, &failed) {
+		failed.Op, failed.Path = "create", name // not the name of the file that is put into its place
+	}
 	if err != nil {
 		return nil, err
 	}

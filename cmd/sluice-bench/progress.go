@@ -34,8 +34,9 @@ func (p *progress) follower() func(bench.Progress) {
 }
 
 func (p *progress) show(at bench.Progress) {
-	line := fmt.Sprintf("%s of %s  %.0f/s  p50 %s  p99 %s  %d in flight  %d failed",
-		at.At.Round(time.Second), at.Of.Round(time.Second), at.Rate, brief(at.P50), brief(at.P99), at.InFlight, at.Failed)
+	// What narrow terminals cut off is at the end; failures are not.
+	line := fmt.Sprintf("%s of %s  %d failed  %.0f/s  p50 %s  p99 %s  %d in flight",
+		at.At.Round(time.Second), at.Of.Round(time.Second), at.Failed, at.Rate, brief(at.P50), brief(at.P99), at.InFlight)
 	if at.ServerCPU > 0 {
 		line += fmt.Sprintf("  server %.2f cores", at.ServerCPU)
 	}

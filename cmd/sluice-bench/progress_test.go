@@ -19,8 +19,8 @@ func TestProgress(t *testing.T) {
 		At: 12*time.Second + 300*time.Millisecond, Of: 30 * time.Second, Rate: 999.6, P50: 412_345, P99: 9*time.Millisecond + 123,
 		InFlight: 12, Failed: 1, ServerCPU: 0.42,
 	}
-	const whole = "12s of 30s  1000/s  p50 412µs  p99 9ms  12 in flight  1 failed  server 0.42 cores"
-	for width, want := range map[int]string{200: whole, len(whole): whole, 20: "12s of 30s  1000/s ", 1: "", 0: ""} {
+	const whole = "12s of 30s  1 failed  1000/s  p50 412µs  p99 9ms  12 in flight  server 0.42 cores"
+	for width, want := range map[int]string{200: whole, len(whole): whole, 20: "12s of 30s  1 faile", 1: "", 0: ""} {
 		var b bytes.Buffer
 		p := &progress{&b, func() int { return width }}
 		p.follower()(at)

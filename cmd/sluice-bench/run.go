@@ -61,10 +61,15 @@ When reviews are sent:
               hide stalls, and reports say so.
 
 Thresholds are set on p50 to p99.999, mean, max, throughput, errors, error-rate, denied, wrong, cpu (of the server, a
-review), rss, connections (opened in the run, warm-up aside) and bottleneck (of the load generator).`,
+review), rss, connections (opened in the run, warm-up aside) and bottleneck (of the load generator). Without any, a run
+in which every review but one failed ends with exit code 0: set errors = 0 and wrong = 0 where that matters.
+
+How many reviews a second a server can take: --client lean with a ramp, and look where latency leaves the ground; or
+--closed. What many new connections at once do: --apiservers 500 --warm-up 0 and a burst of as many.`,
 		Example: `  sluice-bench run --target https://127.0.0.1:8443/v1/imagereview --ca-file ca.crt --cert-file client.crt --key-file client.key --schedule 'constant 1000/s for 30s'
   sluice-bench run --target https://127.0.0.1:8443/v1/imagereview --ca-file ca.crt --shape rollout --size 500 --html rollout.html
   sluice-bench run --target https://127.0.0.1:8443/v1/imagereview --ca-file ca.crt --client lean --closed 64 --duration 30s
+  sluice-bench run --target https://127.0.0.1:8443/v1/imagereview --ca-file ca.crt --apiservers 500 --warm-up 0 --schedule 'burst 500'
   sluice-bench run --target https://127.0.0.1:8443/v1/imagereview --ca-file ca.crt --schedule 'burst 200 every 250ms for 10s' --threshold 'p99 < 50ms' --threshold 'errors = 0' --threshold 'bottleneck = no'`,
 		Args: cobra.NoArgs,
 	}
@@ -184,8 +189,17 @@ func (f *runFlags) measure(ctx context.Context, plan *bench.Plan, stdout, stderr
 		func(w io.Writer) error { return report.JSON(w, r) },
 		func(w io.Writer) error { return report.HTML(w, r) }, r.Checks)
 	var exit *exitError
-	if !r.Complete && (err == nil || errors.As(err, &exit) && exit.code == exitFailed) {
+	if err != nil && !(errors.As(err, &exit) && exit.code == exitFailed) {
+		return err
+	}
+	if !r.Complete {
 		return &exitError{code: exitInterrupted}
+	}
+	if none := noVerdict(r); none != nil {
+		if exit != nil {
+			none.code = exit.code
+		}
+		return none
 	}
 	return err
 }
@@ -198,8 +212,26 @@ func unreachableHints(err error) []string {
 		return []string{"--ca-file names the authority that the server's certificate is of"}
 	case strings.Contains(text, "remote error: tls"):
 		return []string{"the server wants a client certificate that it knows: --cert-file and --key-file"}
+	// With TLS 1.3 a client is refused after its handshake, and HTTP/2's transport does not always tell the reason.
+	case strings.Contains(text, "could not be established"):
+		return []string{"the server hung up after the handshake: it may want a client certificate that it knows, --cert-file and --key-file"}
 	case strings.Contains(text, "connection refused"):
 		return []string{"is the server running, and on this port?"}
 	}
 	return nil
+}
+
+// noVerdict is what there is to say when nobody was answered with a verdict: a report of zeros is no success.
+func noVerdict(r *bench.Result) *exitError {
+	if r.Counts.Answered()+r.Counts.Cached > 0 {
+		return nil
+	}
+	e := &exitError{exitUnmeasured, errors.New("no review got a verdict"), nil}
+	switch {
+	case r.Counts.Statuses["404"]+r.Counts.Statuses["405"] > 0:
+		e.hints = append(e.hints, "is the path of --target the webhook's? sluice's is /v1/imagereview")
+	case r.Counts.Statuses["401"]+r.Counts.Statuses["403"] > 0:
+		e.hints = append(e.hints, "the server wants to know who asks: --token-file, or --cert-file and --key-file")
+	}
+	return e
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -73,5 +74,37 @@ d{} -1`))
 	}
 	if _, err := readMetrics(strings.NewReader(strings.Repeat("# "+strings.Repeat("a", 1<<19)+"\n", maxExposition>>19))); err == nil {
 		t.Error("any amount of metrics is read")
+	}
+}
+
+// TestUnreachableHints: whoever forgets the client's certificate is told so, whichever way the transport puts it.
+func TestUnreachableHints(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"remote error: tls: certificate required", "http2: client conn could not be established",
+	} {
+		if hints := unreachableHints(errors.New(text)); len(hints) != 1 || !strings.Contains(hints[0], "--cert-file and --key-file") {
+			t.Errorf("%s: %q", text, hints)
+		}
+	}
+}
+
+// TestNoVerdict: a run without one has failed, and the hint goes by what was answered.
+func TestNoVerdict(t *testing.T) {
+	t.Parallel()
+	f := func(c bench.Counts, hint string) {
+		t.Helper()
+		e := noVerdict(&bench.Result{Counts: c})
+		if e == nil || e.code != exitUnmeasured || !strings.Contains(strings.Join(e.hints, " "), hint) || (hint == "") != (len(e.hints) == 0) {
+			t.Errorf("%+v: %+v", c, e)
+		}
+	}
+	f(bench.Counts{}, "")
+	f(bench.Counts{Statuses: map[string]int64{"404": 5}}, "/v1/imagereview")
+	f(bench.Counts{Statuses: map[string]int64{"403": 5}}, "--token-file")
+	for _, c := range []bench.Counts{{Allowed: 1}, {Denied: 1}, {Cached: 1}} {
+		if e := noVerdict(&bench.Result{Counts: c}); e != nil {
+			t.Errorf("%+v: %+v", c, e)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"runtime"
@@ -53,7 +54,8 @@ func newVersion() *cobra.Command {
 		if output == "json" {
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(b)
 		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "sluice-bench %s (commit %s, %s, %s)\n", b.Version, b.Commit, b.Go, b.Platform)
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "sluice-bench %s (commit %s, %s, %s)\n",
+			b.Version, cmp.Or(b.Commit, "unknown"), b.Go, b.Platform)
 		return err
 	}
 	return cmd
