@@ -181,9 +181,12 @@ func (r *Resolver) exchange(ctx context.Context, e endpoint, a ask, u *url.URL) 
 		return reply{}, false, e.timeout(fmt.Errorf("all %d places for requests were taken: %w", cap(e.slots), ctx.Err()))
 	}
 	ctx, span := startSpan(ctx, "registry ", a.class, trace.SpanKindClient)
-	start, onWire := time.Now(), true
+	start, onWire, parent := time.Now(), true, ctx
 	defer func() {
 		o, took := e.outcome(a, rep, f), time.Since(start)
+		if o == outcomeTimeout && errors.Is(parent.Err(), context.Canceled) {
+			o = outcomeCanceled
+		}
 		e.counters.observe(o, took)
 		endSpan(span, u, rep.status, o)
 		if r.observe != nil && onWire {
@@ -191,7 +194,6 @@ func (r *Resolver) exchange(ctx context.Context, e endpoint, a ask, u *url.URL) 
 		}
 	}()
 
-	parent := ctx
 	ctx, cancel := context.WithTimeout(ctx, e.limit)
 	defer cancel()
 	req := (&http.Request{

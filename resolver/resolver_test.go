@@ -241,13 +241,26 @@ func TestStats(t *testing.T) {
 	}
 	reg.SetFault(registrytest.ManifestByTag, registrytest.Status(503))
 	_, _ = r.Resolve(wait(t), ref(t, "%s/app:2", reg.Host()), engine.KnownFacts)
-	s := r.Stats()
-	got := map[string]uint64{}
-	for _, o := range s[0].Outcomes {
-		got[o.Outcome] = o.Count
+	reg.SetFault(registrytest.ManifestByTag, registrytest.Hang())
+	ctx, cancel := context.WithCancel(wait(t))
+	defer cancel()
+	asked := reg.Counts().ManifestByTag
+	go func() {
+		until(t, "a request that nobody answers", func() bool { return reg.Counts().ManifestByTag > asked })
+		cancel()
+	}()
+	_, _ = r.Resolve(ctx, ref(t, "%s/app:3", reg.Host()), engine.KnownFacts)
+	outcomes := func() map[string]uint64 {
+		got := map[string]uint64{}
+		for _, o := range r.Stats()[0].Outcomes {
+			got[o.Outcome] = o.Count
+		}
+		return got
 	}
+	until(t, "the request that was taken back to be counted", func() bool { return outcomes()["canceled"]+outcomes()["timeout"] > 0 })
+	s, got := r.Stats(), outcomes()
 	want := map[string]uint64{
-		"ok": 2, "challenge": 1, "image_not_found": 1, "registry_unavailable": 1,
+		"ok": 2, "challenge": 1, "image_not_found": 1, "registry_unavailable": 1, "canceled": 1,
 		"registry_denied": 0, "registry_throttled": 0, "timeout": 0, "registry_malformed": 0, "internal": 0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" || s[0].Host != reg.Host() {
@@ -257,10 +270,10 @@ func TestStats(t *testing.T) {
 	for _, n := range s[0].Buckets {
 		sum += n
 	}
-	if sum != 5 || s[0].Sum <= 0 || len(s[0].Buckets) != len(DurationBounds())+1 {
+	if sum != 6 || s[0].Sum <= 0 || len(s[0].Buckets) != len(DurationBounds())+1 {
 		t.Errorf("durations: %+v", s[0])
 	}
-	if tags := r.TagStats(); tags.Loads != 3 || tags.Stored != 1 {
+	if tags := r.TagStats(); tags.Loads != 4 || tags.Stored != 1 {
 		t.Errorf("tags: %+v", tags)
 	}
 }

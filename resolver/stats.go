@@ -19,6 +19,7 @@ const (
 	outcomeThrottled
 	outcomeUnavailable
 	outcomeTimeout
+	outcomeCanceled // nobody waits for the answer any more, or another has been enough
 	outcomeMalformed
 	outcomeOther
 	numOutcomes
@@ -32,6 +33,7 @@ func (o outcome) String() string {
 		engine.ReasonRegistryThrottled.String(),
 		engine.ReasonRegistryUnavailable.String(),
 		engine.ReasonTimeout.String(),
+		"canceled",
 		engine.ReasonRegistryMalformed.String(),
 		engine.ReasonInternal.String(),
 	}[o]
