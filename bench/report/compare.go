@@ -90,7 +90,7 @@ func Compare(a, b *bench.Result, nameA, nameB string) *Comparison {
 
 func value(m *measure, r *bench.Result) *float64 {
 	v, err := m.read(r)
-	if err != nil || !finite(v) {
+	if err != nil || !finite(v) || !shown(m, r) {
 		return nil
 	}
 	return &v
@@ -129,7 +129,9 @@ func (c *Comparison) Evaluate(thresholds []Threshold) {
 		ratio, _ := row.judge(0)
 		switch {
 		case row.A == nil || row.B == nil:
-			check.Note = "not in both results"
+			if check.Note = "not in both results"; !shown(&t.measure, c.A.Result) || !shown(&t.measure, c.B.Result) {
+				check.Note = "too few reviews in one of the results"
+			}
 		case ratio == nil:
 			check.Note = fmt.Sprintf("no ratio: it was %s, and is %s", t.measure.unit.format(*row.A), t.measure.unit.format(*row.B))
 		default:

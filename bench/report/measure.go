@@ -22,6 +22,7 @@ var (
 	errNoAnswer  = errors.New("no review was answered")
 	errNoServer  = errors.New("the server's process was not looked at (--server-pid)")
 	errNoReviews = errors.New("no review was sent")
+	errNoCPU     = errors.New("the server used too little CPU to be counted")
 )
 
 // percentiles are those that comparisons and tables show.
@@ -71,6 +72,9 @@ func measures() []measure {
 			if r.Server != nil && r.Counts.Answered() == 0 {
 				return 0, errNoAnswer
 			}
+			if r.Server != nil && r.Server.User == 0 && r.Server.System == 0 {
+				return 0, errNoCPU
+			}
 			return fromServer(func(p *bench.Process) float64 { return p.CPUReview })(r)
 		}},
 		{"rss", "highest resident memory of the server", octets, -1, fromServer(func(p *bench.Process) float64 { return float64(p.RSSMax) })},
@@ -105,15 +109,33 @@ func find(name string) (measure, bool) {
 			return m, true
 		}
 	}
-	if number, ok := strings.CutPrefix(name, "p"); ok && strings.Trim(number, "0123456789.") == "" {
-		if p, err := strconv.ParseFloat(number, 64); err == nil && p > 0 && p <= 99.999 {
-			return percentile(name, p), true
-		}
+	if p, ok := percent(name); ok {
+		return percentile(name, p), true
 	}
 	if key, ok := strings.CutPrefix(name, "extra."); ok && key != "" {
 		return extra(key), true
 	}
 	return measure{}, false
+}
+
+// percent is the number of a percentile's name.
+func percent(name string) (float64, bool) {
+	number, ok := strings.CutPrefix(name, "p")
+	if !ok || strings.Trim(number, "0123456789.") != "" {
+		return 0, false
+	}
+	p, err := strconv.ParseFloat(number, 64)
+	return p, err == nil && p > 0 && p <= 99.999
+}
+
+// enough tells whether at least one of the reviews is beyond a percentile. If none is, the percentile is the maximum by
+// another name: thresholds may take it for that, and nothing shows it.
+func enough(l *bench.Latency, p float64) bool { return float64(l.Count)*(100-p) >= 100-1e-6 }
+
+// shown tells whether a measure of a result is more than a maximum by another name.
+func shown(m *measure, r *bench.Result) bool {
+	p, ok := percent(m.name)
+	return !ok || enough(&r.Latency, p)
 }
 
 func percentile(name string, p float64) measure {

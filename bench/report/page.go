@@ -124,7 +124,7 @@ func HTML(w io.Writer, r *bench.Result) error {
 	d.Banners = banners("", r)
 	d.table(checksTable(r.Checks))
 	if rows := latencies(r); len(rows) > 0 {
-		d.table(table{Title: "Latency", Note: loop(r), Head: append([]string{""}, rows[0][1:]...), Rows: rows[1:]})
+		d.table(table{Title: "Latency", Note: strings.Join(append([]string{loop(r)}, excluded(r)...), ". "), Head: append([]string{""}, rows[0][1:]...), Rows: rows[1:]})
 	}
 	d.figures([]named{{"", r}})
 	d.table(percentileTable(r))
@@ -192,6 +192,12 @@ func banners(side string, r *bench.Result) (all []string) {
 	for _, why := range r.Generator.Bottleneck {
 		all = append(all, side+"the load generator was the bottleneck: "+why)
 	}
+	if c := &r.Counts; c.Failed() > 0 {
+		all = append(all, side+"reviews without a verdict: "+failures(r))
+	}
+	if text := unexpected(r); text != "" {
+		all = append(all, side+text)
+	}
 	return all
 }
 
@@ -228,6 +234,9 @@ func percentileTable(r *bench.Result) table {
 		t.Head = []string{"percentile", "latency"}
 	}
 	for _, p := range r.Latency.Points {
+		if p.Percent < 100 && !enough(&r.Latency, p.Percent) {
+			continue
+		}
 		row := []string{fmt.Sprintf("%g %%", p.Percent), duration(float64(p.Value))}
 		if r.Load.Closed == 0 {
 			row = append(row, duration(float64(r.Service.At(p.Percent))))
@@ -245,6 +254,7 @@ func seriesTable(title string, r *bench.Result) table {
 	if r.Server != nil {
 		t.Head = append(t.Head, "CPU in cores", "memory")
 	}
+	flying := inFlight(r)
 	for i := range r.Series {
 		in := &r.Series[i]
 		n := func(v int64) string { return number(float64(v)) }
@@ -256,7 +266,7 @@ func seriesTable(title string, r *bench.Result) table {
 		}
 		row := []string{
 			duration(float64(in.At)), number(in.Intended), n(in.Sent), n(in.Answered), n(in.Failed),
-			d(in.P50), d(in.P90), d(in.P99), d(in.Max), n(in.InFlight),
+			d(in.P50), d(in.P90), d(in.P99), d(in.Max), number(flying[i]),
 		}
 		if r.Server != nil {
 			row = append(row, number(in.ServerCPU), memory(float64(in.ServerRSS)))

@@ -94,6 +94,60 @@ func (r *named) planned(value func(in *bench.Interval) float64) (points []point)
 	return points
 }
 
+// sampled is over for what is read from the server's process. A busy machine misses samples; the next one then tells of
+// the intervals before it, too. After the last one the process was gone.
+func (r *named) sampled(value func(in *bench.Interval) float64) []point {
+	points := r.planned(value)
+	end := 0
+	for i := len(points) - 1; i >= 0; i-- {
+		if in := &r.Series[i]; in.ServerRSS != 0 || in.ServerCPU != 0 {
+			end = max(end, i+1)
+		} else if i+1 < end {
+			points[i].y = points[i+1].y
+		}
+	}
+	return points[:end]
+}
+
+// inFlight is how many reviews were under way at the end of each interval, where it was looked at, and at least as many
+// as were sent and did not come back.
+func inFlight(r *bench.Result) []float64 {
+	all, out := make([]float64, len(r.Series)), 0.0
+	for i := range r.Series {
+		in := &r.Series[i]
+		out += float64(in.Sent) - float64(in.Answered) - float64(in.Failed)
+		all[i] = max(float64(in.InFlight), out)
+	}
+	return all
+}
+
+// ofLoop labels a plot of latencies that hide stalls, which is also seen where no page is around it.
+func ofLoop(results []named) string {
+	for _, r := range results {
+		if r.Load.Closed > 0 {
+			return " (closed loop: stalls are hidden)"
+		}
+	}
+	return ""
+}
+
+// counted says over what time rates are: a burst has any height, by that.
+func counted(results []named) string {
+	length := int64(0)
+	for _, r := range results {
+		for i := range r.Series {
+			if n := r.Series[i].Length; n <= 0 || length > 0 && n != length {
+				return ""
+			}
+			length = r.Series[i].Length
+		}
+	}
+	if length == 0 {
+		return ""
+	}
+	return ", counted every " + duration(float64(length))
+}
+
 // span is the end of the longest series, in seconds.
 func span(results []named) (end float64) {
 	for _, r := range results {
@@ -144,7 +198,7 @@ func latencyOverTime(results []named) *figure {
 		{"p99", func(in *bench.Interval) int64 { return in.P99 }},
 		{"max", func(in *bench.Interval) int64 { return in.Max }},
 	}
-	f := figure{name: "latency", title: "Latency over time"}
+	f := figure{name: "latency", title: "Latency over time" + ofLoop(results)}
 	for n := range results {
 		r := &results[n]
 		for i, s := range shown {
@@ -171,7 +225,7 @@ func latencyOverTime(results []named) *figure {
 
 // latencyByPercentile has the distance of a percentile from 100 on a logarithmic scale: each decade is one nine more.
 func latencyByPercentile(results []named) *figure {
-	f := figure{name: "percentiles", title: "Latency by percentile", under: "percentile"}
+	f := figure{name: "percentiles", title: "Latency by percentile" + ofLoop(results), under: "percentile"}
 	most := 10.0
 	of := func(l *bench.Latency) (points []point) {
 		for _, p := range l.Points {
@@ -233,7 +287,7 @@ func nines(v float64) string {
 }
 
 func throughputOverTime(results []named) *figure {
-	f := figure{name: "throughput", title: "Reviews a second"}
+	f := figure{name: "throughput", title: "Reviews a second" + counted(results)}
 	each := func(r *named, n func(in *bench.Interval) float64) []point {
 		return r.planned(func(in *bench.Interval) float64 { return n(in) / seconds(in.Length) })
 	}
@@ -262,7 +316,7 @@ func throughputOverTime(results []named) *figure {
 }
 
 func errorsOverTime(results []named) *figure {
-	f := figure{name: "errors", title: "Reviews without a verdict, a second"}
+	f := figure{name: "errors", title: "Reviews without a verdict, a second" + counted(results)}
 	for n := range results {
 		r := &results[n]
 		if r.Counts.Failed() == 0 && len(results) == 1 || len(r.Series) == 0 {
@@ -292,7 +346,7 @@ func cpuOverTime(results []named) *figure {
 		if r.Server != nil && len(r.Series) > 0 {
 			f.lines = append(f.lines, line{
 				name: r.of("server", len(results)), color: n,
-				points: coarse(r.planned(func(in *bench.Interval) float64 { return in.ServerCPU })),
+				points: coarse(r.sampled(func(in *bench.Interval) float64 { return in.ServerCPU })),
 			})
 		}
 	}
@@ -324,7 +378,7 @@ func memoryOverTime(results []named) *figure {
 	for n := range results {
 		r := &results[n]
 		if r.Server != nil && len(r.Series) > 0 {
-			f.lines = append(f.lines, line{name: r.of("server", len(results)), color: n, points: r.over(func(in *bench.Interval) float64 {
+			f.lines = append(f.lines, line{name: r.of("server", len(results)), color: n, points: r.sampled(func(in *bench.Interval) float64 {
 				return positive(float64(in.ServerRSS) / (1 << 20))
 			})})
 		}
@@ -343,10 +397,12 @@ func inFlightOverTime(results []named) *figure {
 	for n := range results {
 		r := &results[n]
 		if len(r.Series) > 0 {
-			f.lines = append(f.lines, line{
-				name: r.of("in flight", len(results)), color: n,
-				points: r.planned(func(in *bench.Interval) float64 { return float64(in.InFlight) }),
-			})
+			flying := inFlight(r.Result)
+			points := r.planned(func(*bench.Interval) float64 { return 0 })
+			for i := range points {
+				points[i].y = flying[i]
+			}
+			f.lines = append(f.lines, line{name: r.of("in flight", len(results)), color: n, points: points})
 		}
 	}
 	_, high := bounds(f.lines)

@@ -129,6 +129,12 @@ func results() map[string]*bench.Result {
 	stopped.Complete, stopped.Elapsed, stopped.Series = false, int64(4*time.Second), stopped.Series[:4]
 	all["interrupted"] = stopped
 
+	short := warm()
+	short.Counts = bench.Counts{Sent: 120, Allowed: 100, Wrong: 30, Errors: map[string]int64{"refused": 18, "timeout": 2}}
+	short.Latency, short.Service = distribution(102, 400*time.Microsecond), distribution(102, 300*time.Microsecond)
+	short.Server = &bench.Process{User: int64(10 * time.Millisecond), System: int64(10 * time.Millisecond), CPUReview: 200}
+	all["short"] = short
+
 	huge := warm()
 	const most = math.MaxInt64
 	huge.Load.Schedule = schedule.Schedule{}

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"sluice/bench"
@@ -46,12 +47,18 @@ func Text(w io.Writer, r *bench.Result) error {
 	p.line("errors", failures(r))
 	p.blank()
 	p.table(latencies(r))
+	for _, text := range excluded(r) {
+		p.line("", text)
+	}
 	p.blank()
 	p.line("connections", connections(r))
 	p.line("server", server(r.Server))
 	p.line("generator", generator(r))
 	for _, why := range r.Generator.Bottleneck {
 		p.line("BOTTLENECK", "the load generator: "+why)
+	}
+	if text := unexpected(r); text != "" {
+		p.line("WRONG", text)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Extra)) {
 		p.line("measured", fmt.Sprintf("%s: %s", strings.ReplaceAll(name, "_", " "), number(r.Extra[name])))
@@ -205,8 +212,11 @@ func latencies(r *bench.Result) [][]string {
 		cells := []string{name, duration(float64(l.Min)), duration(l.Mean)}
 		for _, p := range percentiles {
 			m, _ := find(p)
-			v, _ := m.read(&bench.Result{Latency: *l})
-			cells = append(cells, duration(v))
+			if v := value(&m, &bench.Result{Latency: *l}); v != nil {
+				cells = append(cells, duration(*v))
+			} else {
+				cells = append(cells, "-")
+			}
 		}
 		return append(cells, duration(float64(l.Max)))
 	}
@@ -214,6 +224,35 @@ func latencies(r *bench.Result) [][]string {
 		return [][]string{head, row("from its sending", &r.Latency)}
 	}
 	return [][]string{head, row("from the intended start", &r.Latency), row("from the real start", &r.Service)}
+}
+
+// excluded says what the latencies do not hold, and which percentiles are not known.
+func excluded(r *bench.Result) (all []string) {
+	c, l := &r.Counts, &r.Latency
+	// Of reviews that failed, those that timed out have a latency.
+	if n := c.Failed() - c.Errors[bench.KindTimeout]; n > 0 {
+		all = append(all, fmt.Sprintf("%s of %s reviews failed before their timeout or were never sent: they are not among these latencies",
+			number(float64(n)), number(float64(c.Answered()+c.Failed()))))
+	}
+	var few []string
+	for _, name := range percentiles {
+		if p, _ := percent(name); l.Count > 0 && !enough(l, p) {
+			few = append(few, name)
+		}
+	}
+	if few != nil {
+		all = append(all, fmt.Sprintf("%s: too few reviews (%s); thresholds take the maximum", strings.Join(few, ", "), number(float64(l.Count))))
+	}
+	return all
+}
+
+// unexpected says what verdicts other than expected mean; empty if there are none.
+func unexpected(r *bench.Result) string {
+	if r.Counts.Wrong == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s of %s verdicts: the server's policies do not allow and deny these images as the workload expects",
+		number(float64(r.Counts.Wrong)), number(float64(r.Counts.Answered())))
 }
 
 func connections(r *bench.Result) string {
@@ -226,14 +265,22 @@ func connections(r *bench.Result) string {
 	return text
 }
 
+// fewTicks is CPU time of which the steps that systems count it in are a large part.
+const fewTicks = 100 * time.Millisecond
+
 func server(p *bench.Process) string {
 	if p == nil {
 		return "not looked at (--server-pid)"
 	}
-	used := float64(p.User + p.System)
-	text := fmt.Sprintf("%s of CPU a review", micros.format(p.CPUReview))
+	used := float64(p.User) + float64(p.System)
+	text := "too little CPU to be counted"
 	if used > 0 {
-		text += fmt.Sprintf(" (%s in all, %s of it in the kernel)", duration(used), share.format(float64(p.System)/used))
+		text = fmt.Sprintf("%s of CPU a review (%s in all, %s of it in the kernel",
+			micros.format(p.CPUReview), duration(used), share.format(float64(p.System)/used))
+		if used < float64(fewTicks) {
+			text += "; counted in steps of 10 ms: run for longer"
+		}
+		text += ")"
 	}
 	return text + fmt.Sprintf("; memory %s, at most %s", memory(float64(p.RSSEnd)), memory(float64(p.RSSMax)))
 }

@@ -231,6 +231,8 @@ func TestEvaluate(t *testing.T) {
 	f("error-rate = 0", 0, false, "no review was sent")
 	r = &bench.Result{Latency: bench.Latency{Count: 1, Max: 7, Points: []bench.Percentile{{Percent: 50, Value: 3}}}}
 	f("p99 < 5ns", 7, false, "") // nothing is known but the maximum
+	r.Server, r.Counts.Allowed = &bench.Process{}, 1
+	f("cpu < 5", 0, false, "the server used too little CPU to be counted")
 	r.Generator.Bottleneck = []string{"why"}
 	f("bottleneck = no", 1, false, "")
 	r.Extra = map[string]float64{"n": math.Inf(1)}
@@ -329,6 +331,19 @@ func TestCompare(t *testing.T) {
 	c.Evaluate(thresholds[3:4])
 	if c.Checks[0].OK || c.Checks[0].Note != "no ratio: it was 0, and is 1" {
 		t.Errorf("%+v", c.Checks)
+	}
+	// A percentile of too few is the maximum: it is compared with nothing.
+	few := warm()
+	few.Latency.Count = 99
+	c = Compare(before, few, "a", "b")
+	c.Evaluate(thresholds[:1])
+	if c.Checks[0].OK || c.Checks[0].Note != "too few reviews in one of the results" {
+		t.Errorf("%+v", c.Checks)
+	}
+	for _, row := range c.Rows {
+		if (row.Measure == "p90" || row.Measure == "p99") && (row.B == nil) != (row.Measure == "p99") {
+			t.Errorf("%+v", row)
+		}
 	}
 	if _, err := ParseRatio("p99 < 5ms"); err == nil {
 		t.Error("a duration is taken for a ratio")
