@@ -24,7 +24,8 @@ import (
 
 // Options say what a cache holds. Only MaxCost is required.
 type Options[K comparable, V any] struct {
-	// MaxCost is the capacity, in whatever Cost counts; entries by default. An entry that costs more is not held.
+	// MaxCost is the capacity, in whatever Cost counts; entries by default. An entry that costs more is not held, nor is
+	// one that costs 4 Gi or more.
 	MaxCost int64
 	// Cost weighs an entry, in bytes as a rule; nil means 1 an entry. What it says below 1 counts as 1. It is called
 	// concurrently. To count what the cache itself takes too, add [Overhead].
@@ -48,17 +49,20 @@ type Cache[K comparable, V any] struct {
 	hash    func(K) uint64 // nil: seeded
 	cost    func(K, V) int64
 	maxCost int64
+	maxEach int64     // what an entry may cost
 	base    time.Time // of the clock
 
 	epoch  atomic.Uint32 // closedEpoch once closed; a value of another epoch is never served
 	first  *Memo[K, slot[V]]
 	shards []shard[K, V] // the second level; len is a power of two
-	held   atomic.Int64  // what the entries cost together
 
 	closing sync.Once
 	stop    chan struct{}  // ends the sweeps
 	sweeps  sync.WaitGroup // until they have ended
-	counts  counters
+
+	_      [64]byte     // what follows is written all the time, and what precedes it read
+	held   atomic.Int64 // what the entries cost together
+	counts counters
 }
 
 // cell is what both levels hold for a key.
@@ -110,6 +114,7 @@ func New[K comparable, V any](o Options[K, V]) (*Cache[K, V], error) {
 		hash:    o.Hash,
 		cost:    o.Cost,
 		maxCost: o.MaxCost,
+		maxEach: min(o.MaxCost, math.MaxUint32),
 		base:    time.Now(),
 		first:   NewMemo[K, slot[V]](int(placesEach * min(entries, maxPlaces/placesEach))),
 		shards:  make([]shard[K, V], 1<<(bits.Len64(uint64(min(max(entries/perShard, 1), maxShards)))-1)),
@@ -201,8 +206,10 @@ func (c *Cache[K, V]) hashOf(key K) uint64 {
 	return maphash.Comparable(c.seed, key)
 }
 
+// shardOf returns the shard of a hash, which is that of all hashes with the same places in the first level: under its
+// lock, neither entry of such a set is let go of while they exchange places.
 func (c *Cache[K, V]) shardOf(hash uint64) *shard[K, V] {
-	return &c.shards[(hash>>32)&uint64(len(c.shards)-1)]
+	return &c.shards[hash/ways&uint64(len(c.shards)-1)]
 }
 
 // fresh tells whether v may be served at now.
@@ -237,7 +244,7 @@ func (c *Cache[K, V]) lookUp(hash uint64, key K, now Instant) *value[V] {
 	}
 	// Under the lock, so that an eviction, which takes it too, is either seen above or finds the cell in first.
 	c.first.keep(e, newcomer)
-	e.used.Store(true)
+	e.use()
 	c.counts.hits.Add(1)
 	return v
 }
@@ -251,7 +258,7 @@ func (c *Cache[K, V]) use(e *cell[K, V]) {
 	}
 	defer s.RUnlock()
 	if s.cells[e.hash] == e {
-		e.used.Store(true)
+		e.use()
 		c.first.settle(e)
 	}
 }

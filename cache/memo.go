@@ -31,6 +31,13 @@ type entry[K comparable, V any] struct {
 	used         atomic.Bool // since the hand came by: see [Cache.evict]
 }
 
+// use notes that the entry is in use. It writes nothing if that is known.
+func (e *entry[K, V]) use() {
+	if !e.used.Load() {
+		e.used.Store(true)
+	}
+}
+
 // A key has two places, which are neighbours and so share a cache line. An entry takes an empty one. Where there is
 // none, a cache's entry goes to the newcomers' place, and moves once it has been hit: so that any number of entries that
 // are asked for once does not push out those in use.
@@ -104,7 +111,8 @@ func (m *Memo[K, V]) keep(e *entry[K, V], place int) {
 	set[place].Store(e)
 }
 
-// settle moves a newcomer to where the next newcomer does not push it out, in exchange for what is there.
+// settle moves a newcomer to where the next newcomer does not push it out, in exchange for what is there. Neither may be
+// dropped meanwhile: it would come back.
 func (m *Memo[K, V]) settle(e *entry[K, V]) {
 	set := m.set(e.hash)
 	old := set[settled].Load()

@@ -1,7 +1,7 @@
 package cache
 
 import (
-	"math"
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -19,7 +19,7 @@ type shard[K comparable, V any] struct {
 	newest, oldest *cell[K, V]
 	hand           *cell[K, V] // of eviction
 	broom          *cell[K, V] // of sweeps
-	_              [40]byte    // cache lines of its own
+	_              [56]byte    // cache lines of its own
 }
 
 // find returns the entry of key, or nil.
@@ -43,7 +43,7 @@ func (c *Cache[K, V]) store(s *shard[K, V], hash uint64, key K, v *value[V]) {
 	}
 	cost := c.costOf(key, v.value)
 	e := s.cells[hash]
-	if e != nil && (e.key != key || cost > c.maxCost) {
+	if e != nil && (e.key != key || cost > c.maxEach) {
 		if e.key == key && e.value.Load().epoch > v.epoch {
 			return
 		}
@@ -51,7 +51,7 @@ func (c *Cache[K, V]) store(s *shard[K, V], hash uint64, key K, v *value[V]) {
 		e = nil
 	}
 	switch {
-	case cost > min(c.maxCost, math.MaxUint32):
+	case cost > c.maxEach:
 		c.counts.rejected.Add(1)
 		return
 	case e != nil:
@@ -110,22 +110,30 @@ func (c *Cache[K, V]) remove(s *shard[K, V], e *cell[K, V]) {
 }
 
 // makeRoom evicts until what is held costs no more than it may: from s, which is locked, and from others if that has no
-// more than one entry, stay, which stays.
+// more than one entry, stay, which stays. The others' turn begins with any of them, so that none pays for all.
 func (c *Cache[K, V]) makeRoom(s *shard[K, V], stay *cell[K, V]) {
-	for i := 0; c.held.Load() > c.maxCost; {
-		if c.evict(s, stay) {
-			continue
-		}
-		// Whoever stores next makes up for what others, who are at work on their shards, keep from being evicted now.
-		if i == len(c.shards) {
+	for c.held.Load() > c.maxCost {
+		if !c.evict(s, stay) {
+			c.makeRoomElsewhere(s)
 			return
 		}
-		other := &c.shards[i]
-		i++
-		if other != s && other.TryLock() {
-			for c.held.Load() > c.maxCost && c.evict(other, nil) {
-			}
-			other.Unlock()
+	}
+}
+
+// makeRoomElsewhere makes room in other shards than s. Whoever stores or sweeps next makes up for what others, who are
+// at work on their shards, keep from being evicted now.
+func (c *Cache[K, V]) makeRoomElsewhere(s *shard[K, V]) {
+	first := rand.IntN(len(c.shards))
+	for i := range c.shards {
+		other := &c.shards[(first+i)%len(c.shards)]
+		if other == s || !other.TryLock() {
+			continue
+		}
+		for c.held.Load() > c.maxCost && c.evict(other, nil) {
+		}
+		other.Unlock()
+		if c.held.Load() <= c.maxCost {
+			return
 		}
 	}
 }
@@ -198,4 +206,5 @@ func (c *Cache[K, V]) sweepShard(s *shard[K, V]) {
 			c.counts.expired.Add(1)
 		}
 	}
+	c.makeRoom(s, nil)
 }
