@@ -15,11 +15,10 @@ const refreshTimeout = 8 * time.Second
 // refreshes are the verdicts that are decided anew in the background, because they are in use and near their end. The
 // zero value refreshes nothing.
 type refreshes struct {
-	places chan struct{} // a token for each that is under way
-
 	// done ends with the engine, for which close waits until none is running.
 	mu      sync.Mutex
-	closed  bool
+	free    int            // places for more
+	taken   map[string]int // places, by registry
 	done    context.Context
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -32,19 +31,19 @@ type RefreshStats struct {
 	Begun   uint64
 	Renewed uint64 // of those begun: there is a new verdict, be it the same
 	Failed  uint64 // of those begun: nothing definite could be said, so the verdict before stayed until its own end
-	Skipped uint64 // not begun, because too many were under way
+	Skipped uint64 // not begun, because too many were under way, or too many at that registry
 }
 
 func (r *refreshes) open(most int) {
-	r.places = make(chan struct{}, most)
+	r.free, r.taken = most, make(map[string]int)
 	r.done, r.cancel = context.WithCancel(context.Background())
 }
 
 func (r *refreshes) close() {
 	r.mu.Lock()
-	r.closed = true
+	r.free = 0
+	r.cancel() // from here on no place is given back
 	r.mu.Unlock()
-	r.cancel()
 	r.running.Wait()
 }
 
@@ -54,23 +53,21 @@ func (r *refreshes) stats() RefreshStats {
 	return ended
 }
 
-// begin runs f in the background, if there is a place; f says whether it could renew what it was for.
-func (r *refreshes) begin(f func(context.Context) bool) {
-	select {
-	case r.places <- struct{}{}:
-	default:
+// begin runs f, which asks registry, in the background, if there is a place; f says whether it could renew what it was
+// for. A registry gets no more places than it leaves free, so that one which does not answer keeps no other's images
+// from being renewed.
+func (r *refreshes) begin(registry string, f func(context.Context) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.taken[registry] >= r.free {
 		r.skipped.Add(1)
 		return
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		<-r.places
-		return
-	}
+	r.free--
+	r.taken[registry]++
 	r.begun.Add(1)
 	r.running.Go(func() {
-		defer func() { <-r.places }()
+		defer r.end(registry)
 		ctx, cancel := context.WithTimeout(r.done, refreshTimeout)
 		defer cancel()
 		if f(ctx) {
@@ -81,16 +78,28 @@ func (r *refreshes) begin(f func(context.Context) bool) {
 	})
 }
 
+// end gives back a place.
+func (r *refreshes) end(registry string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.taken[registry]--; r.taken[registry] == 0 {
+		delete(r.taken, registry)
+	}
+	if r.done.Err() == nil {
+		r.free++
+	}
+}
+
 // refresh decides about an image anew in the background, and lets a definite verdict take the place of the one before.
 // Without one, that stays, and no longer than it would have: what then becomes of the image is decided when it is asked
 // for after that.
 func (e *Engine) refresh(sc *scope, image string) {
 	image = strings.Clone(image)
-	e.refreshes.begin(func(ctx context.Context) bool {
-		ref, err := ParseReference(image)
-		if err != nil { // of which there are no verdicts in the cache
-			return false
-		}
+	ref, err := ParseReference(image)
+	if err != nil { // of which there are no verdicts in the cache
+		return
+	}
+	e.refreshes.begin(ref.Registry, func(ctx context.Context) bool {
 		loaded, err := e.verdicts.Renew(ctx, verdictKey{sc.rules, image}, math.MaxInt64,
 			func(ctx context.Context) (*Verdict, time.Duration, error) {
 				j := newJudgement(e, sc, image, ref, KnownLately)

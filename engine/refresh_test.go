@@ -282,11 +282,58 @@ func TestReloadDuringRefresh(t *testing.T) {
 	})
 }
 
-// TestRefreshesAreBounded, and what found no place comes to it later.
+// TestSlowRegistryLeavesPlaces: a hundred hot images of a registry that no longer answers don't keep that of another from
+// being renewed.
+func TestSlowRegistryLeavesPlaces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ports := &hanging{facts: &facts{}}
+		ports.sign(ports.push(hotImage), "release", nil)
+		h := newHot(t, Config{Resolver: ports, Verifier: ports, MaxVerdicts: 10_000, MaxChecks: 32})
+		slow := &Request{Namespace: "default"}
+		for i := range 100 {
+			image := fmt.Sprintf("slow.test/app-%d:1", i)
+			ports.sign(ports.push(image), "release", nil)
+			slow.Images = append(slow.Images, image)
+		}
+		h.e.Load(NewSnapshot([]*Policy{policyFor(t, "signed", "**", signedBy("release"),
+			func(p *Policy) { p.AllowTTL = life })}, NoMatchDeny))
+		var res Result
+		h.e.Decide(t.Context(), slow, &res)
+		h.e.Decide(t.Context(), h.req, &h.res)
+		if res.Outcome != Allow || h.res.Outcome != Allow {
+			t.Fatalf("%s, %s", res.Message(), h.res.Message())
+		}
+		ports.hangs.Store(true)
+		for range 5 * life / time.Second {
+			if h.e.Hit(slow, &res); !h.e.Hit(h.req, &h.res) {
+				t.Fatalf("a miss after %d hits", h.hits)
+			}
+			h.hits++
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+// hanging is a registry slow.test that stops to answer, among others that don't.
+type hanging struct {
+	*facts
+	hangs atomic.Bool
+}
+
+func (h *hanging) Resolve(ctx context.Context, ref Reference, known Known) (Resolution, error) {
+	if ref.Registry == "slow.test" && h.hangs.Load() {
+		<-ctx.Done()
+		return Resolution{}, ctx.Err()
+	}
+	return h.facts.Resolve(ctx, ref, known)
+}
+
+// TestRefreshesAreBounded, half of the places being one registry's, and what found none comes to it later.
 func TestRefreshesAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHot(t, Config{MaxVerdicts: 10_000, MaxChecks: 16})
+		h := newHot(t, Config{MaxVerdicts: 10_000, MaxChecks: 32})
 		const images = 60
 		for i := range images {
 			image := fmt.Sprintf("reg.test/app-%d:1", i)
