@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -72,6 +74,19 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%+v", n)
 		}
 	})
+}
+
+// TestExhausted: what the load generator's machine ran out of is no fault of the server, and has a name.
+func TestExhausted(t *testing.T) {
+	t.Parallel()
+	for want, number := range map[string]syscall.Errno{
+		"too many open files": syscall.EMFILE, "no free ports": syscall.EADDRNOTAVAIL, "refused": syscall.ECONNREFUSED,
+	} {
+		err := &dialError{"connecting", &net.OpError{Op: "dial", Err: os.NewSyscallError("socket", number)}}
+		if got := (kinder{}).Kind(err); got != want {
+			t.Errorf("%v: %q, not %q", err, got, want)
+		}
+	}
 }
 
 // TestUntrusted asks a server whose certificate is another authority's, or for another name.

@@ -26,7 +26,8 @@ var (
 type kinder struct{}
 
 // Kind names what kept a review from being answered: "timeout", "refused", "reset", "eof" (closed without an answer),
-// "tls", "goaway", "stream" (HTTP/2's RST_STREAM), "dns", "canceled", "protocol" or "other".
+// "tls", "goaway", "stream" (HTTP/2's RST_STREAM), "dns", "canceled", "protocol" or "other";
+// or what this machine ran out of, which says nothing about the server: "too many open files", "no free ports".
 func (kinder) Kind(err error) string {
 	var (
 		dial    *dialError
@@ -52,6 +53,10 @@ func (kinder) Kind(err error) string {
 		return "dns"
 	case is(context.DeadlineExceeded, os.ErrDeadlineExceeded, errTimeout):
 		return "timeout"
+	case is(syscall.EMFILE, syscall.ENFILE):
+		return "too many open files"
+	case is(syscall.EADDRNOTAVAIL):
+		return "no free ports"
 	case is(syscall.ECONNREFUSED):
 		return "refused"
 	case is(errProtocol) && !(errors.As(err, &dial) && dial.doing == handshaking):

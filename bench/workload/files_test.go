@@ -116,6 +116,9 @@ func TestRecorded(t *testing.T) {
 	if got := s.String(); got != "3 recorded reviews, in order" {
 		t.Error(got)
 	}
+	if got := source(t, Options{Recorded: filepath.Join(dir, "2.json")}).String(); got != "1 recorded review" {
+		t.Error(got)
+	}
 	r := source(t, Options{Recorded: dir}).Next()
 	if want := `{"containers":[{"image":"a\u003cb:1"},{"image":"init:1"}],"annotations":{"x.image-policy.k8s.io/break-glass":"yes"},"namespace":"default"}`; r.Key != want {
 		t.Errorf("key %s", r.Key)

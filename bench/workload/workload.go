@@ -282,7 +282,10 @@ func (s *Source) String() string {
 		if o.Shuffle {
 			order = "shuffled"
 		}
-		return fmt.Sprintf("%d recorded reviews, %s", len(s.recorded.reviews), order)
+		if n := len(s.recorded.reviews); n != 1 {
+			return fmt.Sprintf("%d recorded reviews, %s", n, order)
+		}
+		return "1 recorded review"
 	}
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }

@@ -128,7 +128,7 @@ func (f *workloadFlags) flags(cmd *cobra.Command) {
 	flags.StringVar(&f.containers, "containers", "1", "containers a review: a number, or a range such as 1..3")
 	flags.StringVar(&f.annotations, "annotations", "0", "annotations a review: a number, and their size in bytes if it isn't 16, such as 2x100")
 	flags.IntVar(&f.o.Namespaces, "namespaces", 1, "how many namespaces the reviews are of")
-	flags.StringVar(&f.o.Recorded, "recorded", "", "send the recorded ImageReviews of this file or folder, again and again")
+	flags.StringVar(&f.o.Recorded, "recorded", "", "send the ImageReviews of this file (JSON, one after the other) or folder (.json, .jsonl, .ndjson), again and again; --images-file tells which images are expected to be denied")
 	flags.Uint64Var(&f.seed, "seed", 1, "the same seed makes the same reviews")
 }
 

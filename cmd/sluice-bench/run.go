@@ -215,6 +215,8 @@ func unreachableHints(err error) []string {
 	// With TLS 1.3 a client is refused after its handshake, and HTTP/2's transport does not always tell the reason.
 	case strings.Contains(text, "could not be established"):
 		return []string{"the server hung up after the handshake: it may want a client certificate that it knows, --cert-file and --key-file"}
+	case strings.Contains(text, "deadline exceeded") || strings.Contains(text, "no answer in time"):
+		return []string{"no answer came within --timeout"}
 	case strings.Contains(text, "connection refused"):
 		return []string{"is the server running, and on this port?"}
 	}

@@ -89,6 +89,16 @@ func TestUnreachableHints(t *testing.T) {
 	}
 }
 
+// TestTimeoutHint: the two kinds of clients put it differently.
+func TestTimeoutHint(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{context.DeadlineExceeded, errors.New("no answer in time")} {
+		if hints := unreachableHints(err); len(hints) != 1 || !strings.Contains(hints[0], "--timeout") {
+			t.Errorf("%v: %q", err, hints)
+		}
+	}
+}
+
 // TestNoVerdict: a run without one has failed, and the hint goes by what was answered.
 func TestNoVerdict(t *testing.T) {
 	t.Parallel()
