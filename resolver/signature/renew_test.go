@@ -1,6 +1,8 @@
 package signature
 
 import (
+	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,6 +51,46 @@ func TestRenewFact(t *testing.T) {
 		f(engine.KnownFacts, engine.ReasonPassed, half)
 		f(engine.KnownLately, engine.ReasonSignatureMissing, 0)
 		f(engine.KnownFacts, engine.ReasonSignatureMissing, 0)
+	})
+}
+
+// TestRenewOutlivesItsFirst: the fact that is over is the one that was asked for, though whoever was first to ask has
+// gone on to another since.
+func TestRenewOutlivesItsFirst(t *testing.T) {
+	t.Parallel()
+	k := newKey(t, "P-256")
+	distinct := *k.authority
+	distinct.Distinct = true
+	synctest.Test(t, func(t *testing.T) {
+		r := signedRegistry(t, k)
+		v, err := New(r, small)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		if _, failure := verify(t, v, k); failure != nil {
+			t.Fatal(failure)
+		}
+		time.Sleep(DefaultFactTTL * 3 / 4)
+		r.hold = make(chan struct{})
+		var wg sync.WaitGroup
+		ctx, leave := context.WithCancel(t.Context())
+		for _, ctx := range []context.Context{ctx, t.Context()} {
+			wg.Go(func() {
+				if _, err := v.Verify(ctx, image, &distinct, engine.KnownLately); err == nil {
+					t.Error("verified, and nothing was found")
+				}
+			})
+			synctest.Wait()
+		}
+		leave()
+		synctest.Wait()
+		clear(r.manifests)
+		close(r.hold)
+		wg.Wait()
+		if _, failure := verify(t, v, k); failure == nil {
+			t.Error("a fact is relied on that was found to be over")
+		}
 	})
 }
 

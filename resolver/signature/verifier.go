@@ -178,14 +178,15 @@ func (v *Verifier) Verify(
 		if known == engine.KnownLately && round == 0 {
 			least = v.opts.FactTTL / 2
 		}
-		loaded, err := v.facts.Renew(ctx, key, least, func(ctx context.Context) (*fact, time.Duration, error) {
+		asked := key // the load may outlive this round
+		loaded, err := v.facts.Renew(ctx, asked, least, func(ctx context.Context) (*fact, time.Duration, error) {
 			f := q.answer(ctx, round > 0 || a.Distinct)
 			switch {
 			case least == 0 || f.failure == nil || len(f.signatures) > 0:
 			case f.failure.Reason.Transient(): // the fact before will do
 				return nil, 0, f.failure
 			default: // and here it won't, for anybody
-				v.facts.Drop(key)
+				v.facts.Drop(asked)
 			}
 			return f, f.ttl, nil
 		})
