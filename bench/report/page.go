@@ -126,6 +126,9 @@ func HTML(w io.Writer, r *bench.Result) error {
 	if rows := latencies(r); len(rows) > 0 {
 		d.table(table{Title: "Latency", Note: strings.Join(append([]string{loop(r)}, excluded(r)...), ". "), Head: append([]string{""}, rows[0][1:]...), Rows: rows[1:]})
 	}
+	if rows := phases(r); rows != nil {
+		d.table(table{Title: "Phases", Note: phasesNote(r), Head: rows[0], Rows: rows[1:]})
+	}
 	d.figures([]named{{"", r}})
 	d.table(percentileTable(r))
 	d.table(seriesTable("Intervals", r))
@@ -279,18 +282,24 @@ func seriesTable(title string, r *bench.Result) table {
 // metricsTable has what the server counts, with what changed most at the top.
 func metricsTable(metrics map[string]bench.Metric) table {
 	t := table{
-		Title: "Server metrics", Note: "As the server's /metrics has them before and after the run: those that changed first.",
+		Title: "Server metrics", Note: "As the server's /metrics has them before and after the run: those that changed first, the runtime's after the others.",
 		Folded: true, Head: []string{"metric", "before", "after", "difference"},
 	}
 	changed := func(name string) bool { return metrics[name].After != metrics[name].Before }
-	names := slices.SortedFunc(maps.Keys(metrics), func(a, b string) int {
-		if changed(a) != changed(b) {
-			if changed(a) {
-				return -1
-			}
-			return 1
+	// What changed comes first, and what every Go program has comes last among the others.
+	rank := func(name string) (n int) {
+		if !changed(name) {
+			n = 2
 		}
-		return strings.Compare(a, b)
+		for _, common := range [...]string{"go_", "process_", "promhttp_"} {
+			if strings.HasPrefix(name, common) {
+				n++
+			}
+		}
+		return n
+	}
+	names := slices.SortedFunc(maps.Keys(metrics), func(a, b string) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a, b))
 	})
 	for _, name := range names {
 		m := metrics[name]

@@ -135,6 +135,21 @@ func results() map[string]*bench.Result {
 	short.Server = &bench.Process{User: int64(10 * time.Millisecond), System: int64(10 * time.Millisecond), CPUReview: 200}
 	all["short"] = short
 
+	steps := warm()
+	steps.Load.Schedule, steps.Load.Reviews = nil, 60_000
+	for i := range 3 {
+		rate := float64(1000 * (i + 1))
+		steps.Load.Schedule = append(steps.Load.Schedule, schedule.Phase{Duration: 10 * time.Second, Rate: rate})
+		for j := range 10 {
+			in := &steps.Series[10*i+j]
+			in.Intended, in.Answered = rate, int64(min(rate, 2500))
+			if i == 2 {
+				in.P50, in.P99, in.Max = int64(j+1)*2e8, int64(j+1)*3e8, int64(j+1)*4e8
+			}
+		}
+	}
+	all["steps"] = steps
+
 	huge := warm()
 	const most = math.MaxInt64
 	huge.Load.Schedule = schedule.Schedule{}

@@ -51,6 +51,11 @@ func Text(w io.Writer, r *bench.Result) error {
 		p.line("", text)
 	}
 	p.blank()
+	if rows := phases(r); rows != nil {
+		p.table(rows)
+		p.line("", phasesNote(r))
+		p.blank()
+	}
 	p.line("connections", connections(r))
 	p.line("server", server(r.Server))
 	p.line("generator", generator(r))

@@ -64,11 +64,12 @@ Thresholds are set on p50 to p99.999, mean, max, throughput, errors, error-rate,
 review), rss, connections (opened in the run, warm-up aside) and bottleneck (of the load generator). Without any, a run
 in which every review but one failed ends with exit code 0: set errors = 0 and wrong = 0 where that matters.
 
-How many reviews a second a server can take: --client lean with a ramp, and look where latency leaves the ground; or
---closed. What many new connections at once do: --apiservers 500 --warm-up 0 and a burst of as many.`,
+How many reviews a second a server can take: --client lean with steps, of which the report has a line each, or --closed.
+What many new connections at once do: --apiservers 500 --warm-up 0 and a burst of as many.`,
 		Example: `  sluice-bench run --target https://127.0.0.1:8443/v1/imagereview --ca-file ca.crt --cert-file client.crt --key-file client.key --schedule 'constant 1000/s for 30s'
   sluice-bench run --target https://127.0.0.1:8443/v1/imagereview --ca-file ca.crt --shape rollout --size 500 --html rollout.html
   sluice-bench run --target https://127.0.0.1:8443/v1/imagereview --ca-file ca.crt --client lean --closed 64 --duration 30s
+  sluice-bench run --target https://127.0.0.1:8443/v1/imagereview --ca-file ca.crt --client lean --schedule 'step 10000/s to 60000/s by 10000/s every 5s'
   sluice-bench run --target https://127.0.0.1:8443/v1/imagereview --ca-file ca.crt --apiservers 500 --warm-up 0 --schedule 'burst 500'
   sluice-bench run --target https://127.0.0.1:8443/v1/imagereview --ca-file ca.crt --schedule 'burst 200 every 250ms for 10s' --threshold 'p99 < 50ms' --threshold 'errors = 0' --threshold 'bottleneck = no'`,
 		Args: cobra.NoArgs,
