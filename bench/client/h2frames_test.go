@@ -111,7 +111,9 @@ func FuzzPlainStatus(f *testing.F) {
 	for range 3 {
 		out.Reset()
 		for _, h := range []hpack.HeaderField{
-			{Name: ":status", Value: "200"}, {Name: "content-type", Value: "application/json"}, {Name: "content-length", Value: "93"},
+			{Name: ":status", Value: "200"},
+			{Name: "content-type", Value: "application/json"},
+			{Name: "content-length", Value: "93"},
 			{Name: "x", Value: strings.Repeat("y", 200), Sensitive: true},
 		} {
 			_ = enc.WriteField(h)

@@ -42,9 +42,14 @@ func newLeanH2(o *Options, d *dialer) *leanH2 {
 		dialer: d, config: d.config.Clone(), streams: o.Streams,
 		// In the order of golang.org/x/net/http2, as are the settings below.
 		fields: []field{
-			{":authority", u.Host}, {":method", "POST"}, {":path", u.RequestURI()}, {":scheme", "https"},
-			{"accept", "application/json, */*"}, {"content-type", "application/json"},
-			{"accept-encoding", "gzip"}, {"user-agent", "Go-http-client/2.0"},
+			{":authority", u.Host},
+			{":method", "POST"},
+			{":path", u.RequestURI()},
+			{":scheme", "https"},
+			{"accept", "application/json, */*"},
+			{"content-type", "application/json"},
+			{"accept-encoding", "gzip"},
+			{"user-agent", "Go-http-client/2.0"},
 		},
 		words: fmt.Sprintf("lean, %s, %s of %s", o.describe(), plural(o.Connections, "connection"), plural(o.Streams, "stream")),
 	}

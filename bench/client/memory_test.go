@@ -66,8 +66,12 @@ func TestCache(t *testing.T) {
 	}))
 	c := open(t, Options{Apiservers: 3, Cache: true}.to(reach))
 	for i, want := range []bench.Answer{
-		{Status: 502}, {Status: 200, Allowed: true, Verdict: true}, {Status: 200, Allowed: true, Verdict: true},
-		{Status: 200, Allowed: true, Verdict: true}, {Allowed: true, Verdict: true, Cached: true}, {Allowed: true, Verdict: true, Cached: true},
+		{Status: 502},
+		{Status: 200, Allowed: true, Verdict: true},
+		{Status: 200, Allowed: true, Verdict: true},
+		{Status: 200, Allowed: true, Verdict: true},
+		{Allowed: true, Verdict: true, Cached: true},
+		{Allowed: true, Verdict: true, Cached: true},
 		{Allowed: true, Verdict: true, Cached: true},
 	} {
 		if a, err := ask(t, c); err != nil || a != want {
