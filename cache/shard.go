@@ -138,6 +138,10 @@ func (c *Cache[K, V]) makeRoomElsewhere(s *shard[K, V]) {
 	}
 }
 
+// maxPassed is how many entries the hand passes over at a time: where nearly all are used, one of them is as good as
+// another, and the lock is held for long enough.
+const maxPassed = 1000
+
 // evict lets go of one entry, if there is any but stay. The hand goes on from where it was, and passes over an entry that
 // has been used since it last came by, unless that has ended.
 func (c *Cache[K, V]) evict(s *shard[K, V], stay *cell[K, V]) bool {
@@ -145,7 +149,7 @@ func (c *Cache[K, V]) evict(s *shard[K, V], stay *cell[K, V]) bool {
 		return false
 	}
 	now := c.Now()
-	for {
+	for passed := 0; ; passed++ {
 		e := s.hand
 		if e == nil {
 			e = s.oldest
@@ -154,7 +158,7 @@ func (c *Cache[K, V]) evict(s *shard[K, V], stay *cell[K, V]) bool {
 		fresh := c.fresh(e.value.Load(), now)
 		switch {
 		case e == stay:
-		case fresh && e.used.Load():
+		case fresh && passed < maxPassed && e.used.Load():
 			e.used.Store(false)
 		default:
 			c.remove(s, e)

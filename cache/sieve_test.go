@@ -348,3 +348,26 @@ func TestTooCostlyTakesAwayWhatWas(t *testing.T) {
 		c.atRest(t)
 	}
 }
+
+// Where all are used, the lock is not held until none is.
+func TestHandPassesOverABoundedNumber(t *testing.T) {
+	t.Parallel()
+	const n = 4 * maxPassed
+	c := mustNew(t, Options[int, int]{MaxCost: n, Hash: func(k int) uint64 { return uint64(k) * maxShards * ways }}) // one shard's
+	defer c.Close()
+	for key := range n {
+		c.fill(key, key, time.Hour)
+		c.Get(key, 0)
+	}
+	c.fill(n, n, time.Hour)
+	used := 0
+	for e := c.shards[0].oldest; e != nil; e = e.newer {
+		if e.used.Load() {
+			used++
+		}
+	}
+	if want := n - 1 - maxPassed; used != want {
+		t.Errorf("%d of %d are known to be used after an eviction, want %d", used, n, want)
+	}
+	c.atRest(t)
+}
