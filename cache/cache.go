@@ -225,7 +225,7 @@ func (c *Cache[K, V]) lookUp(hash uint64, key K, now Instant) *value[V] {
 			if sample {
 				c.counts.hits.Add(sampleEvery)
 			}
-			if sample || !e.used.Load() {
+			if !e.used.Load() || sample && !c.first.isSettled(e) {
 				c.use(e)
 			}
 			return v

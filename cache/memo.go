@@ -111,12 +111,14 @@ func (m *Memo[K, V]) keep(e *entry[K, V], place int) {
 	set[place].Store(e)
 }
 
+// isSettled tells whether an entry has the better place.
+func (m *Memo[K, V]) isSettled(e *entry[K, V]) bool { return m.set(e.hash)[settled].Load() == e }
+
 // settle moves a newcomer to where the next newcomer does not push it out, in exchange for what is there. Neither may be
 // dropped meanwhile: it would come back.
 func (m *Memo[K, V]) settle(e *entry[K, V]) {
 	set := m.set(e.hash)
-	old := set[settled].Load()
-	if old != e && set[newcomer].CompareAndSwap(e, old) {
+	if old := set[settled].Load(); old != e && set[newcomer].CompareAndSwap(e, old) {
 		set[settled].Store(e)
 	}
 }
