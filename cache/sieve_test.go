@@ -14,10 +14,13 @@ import (
 // atRest tells what is wrong with the levels of a cache that nobody uses at the moment.
 func (c *Cache[K, V]) atRest(t *testing.T) {
 	t.Helper()
+	for i := range c.shards { // the sweeps may be at work
+		c.shards[i].RLock()
+		defer c.shards[i].RUnlock()
+	}
 	var sum int64
 	for i := range c.shards {
 		s := &c.shards[i]
-		s.RLock()
 		n, hand, broom := 0, s.hand == nil, s.broom == nil
 		var older *cell[K, V]
 		for e := s.oldest; e != nil; older, e = e, e.newer {
@@ -37,7 +40,6 @@ func (c *Cache[K, V]) atRest(t *testing.T) {
 		if !hand || !broom {
 			t.Errorf("shard %d: the hand or the broom is at an entry that is gone", i)
 		}
-		s.RUnlock()
 	}
 	if held := c.held.Load(); held != sum {
 		t.Errorf("%d is said to be held, and it is %d", held, sum)
