@@ -54,6 +54,30 @@ func TestRenewFact(t *testing.T) {
 	})
 }
 
+// TestRenewInPart: the fact before will do, too, where only some of what it says can be had for now.
+func TestRenewInPart(t *testing.T) {
+	t.Parallel()
+	dev, boss := keylessSigner(t, "dev@example.com"), keylessSigner(t, "boss@example.com")
+	first, second := dev.item(t, image, classic, ""), boss.item(t, image, bundled, "")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry()
+		r.putItems(t, first)
+		r.referItem(t, second)
+		v, err := New(r, small)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		for _, known := range []engine.Known{engine.KnownFacts, engine.KnownLately} {
+			if e, err := v.Verify(t.Context(), image, boss.authority, known); err != nil {
+				t.Errorf("known %d: %+v, %v", known, e, err)
+			}
+			time.Sleep(DefaultFactTTL * 3 / 4)
+			r.listErr = &engine.Failure{Reason: engine.ReasonRegistryUnavailable, Public: "the registry answered 503"}
+		}
+	})
+}
+
 // TestRenewOutlivesItsFirst: the fact that is over is the one that was asked for, though whoever was first to ask has
 // gone on to another since.
 func TestRenewOutlivesItsFirst(t *testing.T) {

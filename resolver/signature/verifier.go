@@ -182,10 +182,10 @@ func (v *Verifier) Verify(
 		loaded, err := v.facts.Renew(ctx, asked, least, func(ctx context.Context) (*fact, time.Duration, error) {
 			f := q.answer(ctx, round > 0 || a.Distinct)
 			switch {
-			case least == 0 || f.failure == nil || len(f.signatures) > 0:
+			case least == 0 || f.failure == nil || f.ttl > 0:
 			case f.failure.Reason.Transient(): // the fact before will do
 				return nil, 0, f.failure
-			default: // and here it won't, for anybody
+			case len(f.signatures) == 0: // and here it won't, for anybody
 				v.facts.Drop(asked)
 			}
 			return f, f.ttl, nil
