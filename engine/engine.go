@@ -100,7 +100,8 @@ func (e *Engine) Stats() Stats {
 }
 
 // Hit decides the review if the verdict on each image is remembered, and otherwise returns false and leaves res
-// undefined. It takes no lock, allocates nothing once res has grown, and never waits.
+// undefined. It allocates nothing once res has grown, waits for no check, and takes no lock but a short one for a verdict
+// that is due, or that is not in the first level of the cache.
 func (e *Engine) Hit(req *Request, res *Result) bool {
 	if len(req.Images) == 0 {
 		return false
