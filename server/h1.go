@@ -40,7 +40,9 @@ func (s *Server) newH1(logger *log.Logger) *fasthttp.Server {
 
 // serveH1 adapts a request to [Server.receive].
 func (s *Server) serveH1(ctx *fasthttp.RequestCtx) {
-	c := ctx.Conn().(*h1Conn).conn
+	hc := ctx.Conn().(*h1Conn)
+	c, raw := hc.conn, hc.raw
+	hc.raw = nil // the next request may be in there, too
 	body, size := ctx.RequestBodyStream(), int64(ctx.Request.Header.ContentLength())
 	if body == nil {
 		size = 0
@@ -62,6 +64,9 @@ func (s *Server) serveH1(ctx *fasthttp.RequestCtx) {
 		x := s.door.acquire()
 		x.protocol, x.client, x.query = protocolH1, c.client, ctx.URI().QueryString()
 		x.carrier = (*h1Headers)(&ctx.Request.Header)
+		if c.certified && 0 < size && size <= freeBody {
+			hc.again.learn(raw, ctx)
+		}
 		status, ended := s.receive(x, body, size)
 		ctx.Response.SetBody(x.reply)
 		respondH1(ctx, status)

@@ -19,6 +19,7 @@ import (
 // It is used by one goroutine.
 type h1Conn struct {
 	*conn
+	server              *Server
 	idle, rest, written time.Duration
 	epoch               time.Time // the distances below are from here: to read the clock like that is half the work
 
@@ -26,11 +27,14 @@ type h1Conn struct {
 	timed   bool          // the request that is being read has its deadline
 	readBy  time.Duration // the deadlines that are set; 0: none
 	writeBy time.Duration
+
+	raw   []byte // what the first read of a request has brought, until it is looked at
+	again again
 }
 
 func (s *Server) newH1Conn(c *conn) *h1Conn {
 	return &h1Conn{
-		conn: c, idle: s.config.IdleTimeout, rest: s.config.ReadTimeout, written: s.config.ReadTimeout,
+		conn: c, server: s, idle: s.config.IdleTimeout, rest: s.config.ReadTimeout, written: s.config.ReadTimeout,
 		epoch: s.door.epoch, now: time.Since(s.door.epoch),
 	}
 }
@@ -45,7 +49,28 @@ func far(set, now, limit time.Duration) (time.Duration, bool) {
 	return now + limit + limit/8, false
 }
 
+// Read reads for fasthttp. What comes while no request is under way begins one, of which fasthttp has nothing yet: if it
+// is like one before, it is answered here, and the next is waited for.
 func (c *h1Conn) Read(b []byte) (int, error) {
+	for first := !c.active.Load(); ; {
+		n, err := c.read(b)
+		if !first {
+			return n, err
+		}
+		c.raw = b[:n]
+		if err != nil {
+			return n, err
+		}
+		switch done, err := c.repeat(c.raw); {
+		case !done:
+			return n, nil
+		case err != nil:
+			return 0, err
+		}
+	}
+}
+
+func (c *h1Conn) read(b []byte) (int, error) {
 	by := c.readBy
 	switch ok := false; {
 	case !c.active.Load():

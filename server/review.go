@@ -98,6 +98,7 @@ type exchange struct {
 
 	// Kept from one use to the next.
 	small   []byte  // where small bodies are read to
+	frame   []byte  // where HTTP/1.1 puts answers together
 	stripe  *stripe // the counters of the core, more or less, that uses this exchange
 	review  wire.Review
 	request engine.Request
