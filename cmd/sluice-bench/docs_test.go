@@ -29,7 +29,7 @@ func TestREADME(t *testing.T) {
 				args = append(args, part)
 				continue
 			}
-			part, _, _ = strings.Cut(part, "#")
+			part, _, _ = strings.Cut(strings.ReplaceAll(part, "$!", "1"), " #")
 			args = append(args, strings.Fields(part)...)
 		}
 		root := newRoot()
