@@ -382,7 +382,9 @@ func (r *run) watch(stop chan struct{}, s *sampler) {
 // bottlenecks says what makes the figures the generator's more than the server's.
 func (r *run) bottlenecks(s *sampler) (why []string) {
 	res := r.result
-	if lag, seen := res.Generator.Lag.At(99), res.Latency.At(99); res.Load.Closed == 0 && lag > time.Millisecond && lag > seen/10 {
+	// Of fewer than a hundred, one is no share that says anything.
+	if lag, seen := res.Generator.Lag.At(99), res.Latency.At(99); res.Load.Closed == 0 && res.Counts.Sent >= 100 &&
+		lag > time.Millisecond && lag > seen/10 {
 		why = append(why, fmt.Sprintf("one review in a hundred was sent %s or more after its time, which latency from the intended start counts too", round(lag)))
 	}
 	if res.Counts.Dropped > 0 {
