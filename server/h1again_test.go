@@ -58,23 +58,28 @@ func TestTheSameHeadAgain(t *testing.T) {
 	}{
 		"hits and misses": {
 			[]string{post("/?timeout=30s", good), post("/?timeout=30s", good), post("/?timeout=30s", bad), post("/?timeout=30s", bad)},
-			[]string{"200", "200", "200", "200"}, []bool{true, true, false, false},
+			[]string{"200", "200", "200", "200"},
+			[]bool{true, true, false, false},
 		},
 		"no reviews": {
 			[]string{post("/", good), post("/", "{"), post("/", `{"kind":"Pod"}`), h1Head("/", 0), post("/", good)},
-			[]string{"200", "200", "200", "200", "200"}, []bool{true, false, false, false, true},
+			[]string{"200", "200", "200", "200", "200"},
+			[]bool{true, false, false, false, true},
 		},
 		"another path": {
 			[]string{post("/", good), post("/nowhere", good), post("/policy", good)},
-			[]string{"200", "404"}, []bool{true, false}, // which ends the connection
+			[]string{"200", "404"},
+			[]bool{true, false}, // which ends the connection
 		},
 		"another method": {
 			[]string{post("/", good), "GET / HTTP/1.1\r\nHost: x\r\n\r\n", post("/", good)},
-			[]string{"200", "405", "200"}, []bool{true, false, true},
+			[]string{"200", "405", "200"},
+			[]bool{true, false, true},
 		},
 		"a length with a zero, a sign or too many digits": {
 			[]string{post("/", good), strings.Replace(post("/", good), "Length: ", "Length: 0", 1), post("/", good)},
-			[]string{"200", "200", "200"}, []bool{true, true, true},
+			[]string{"200", "200", "200"},
+			[]bool{true, true, true},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
