@@ -1,5 +1,7 @@
 package client
 
+//lint:file-ignore SA1019 client-go configures its transports like this, and the point is to be like it.
+
 import (
 	"bytes"
 	"context"

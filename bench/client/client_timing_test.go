@@ -1,7 +1,6 @@
 package client
 
 import (
-	"fmt"
 	"sync"
 	"syscall"
 	"testing"
@@ -67,7 +66,7 @@ func BenchmarkClient(b *testing.B) {
 			b.StopTimer()
 			b.ReportMetric(float64(cpu(b)-begin)/1e3/float64(b.N), "cpu-µs/review")
 			if n := client.Connections(); n.Failed > 0 {
-				b.Error(fmt.Sprintf("%+v", n))
+				b.Errorf("%+v", n)
 			}
 		})
 	}

@@ -1,5 +1,7 @@
 package client
 
+//lint:file-ignore SA1019 the errors are those of the transport that client-go uses.
+
 import (
 	"context"
 	"crypto/tls"

@@ -180,8 +180,9 @@ func TestShares(t *testing.T) {
 		t.Errorf("%d of %d by digest", digest, all)
 	}
 	digests := 0
+	wellFormed := regexp.MustCompile(`^registry\.example\.com/team/app-\d+(:v1|@sha256:[0-9a-f]{64})$`)
 	for name := range images {
-		if ok, _ := regexp.MatchString(`^registry\.example\.com/team/app-\d+(:v1|@sha256:[0-9a-f]{64})$`, name); !ok {
+		if !wellFormed.MatchString(name) {
 			t.Fatal(name)
 		}
 		if strings.Contains(name, "@") {
