@@ -16,13 +16,12 @@ var replies = map[string]bench.Answer{
 	allowedReply:                  {Verdict: true, Allowed: true},
 	allowedReply + " \r\n\t":      {Verdict: true, Allowed: true},
 	`{"status":{"allowed":true}}`: {Verdict: true, Allowed: true},
-	`{"kind":"","apiVersion":null,"status":{"allowed":true}}`:                                                              {Verdict: true, Allowed: true},
-	`{"st\u0061tus":{"\u0061llowed":true}}`:                                                                                {Verdict: true, Allowed: true},
-	`{"spec":{"status":{"allowed":false}},"status":{"reason":"\"allowed\":false","x":[{"allowed":false}],"allowed":true}}`: {Verdict: true, Allowed: true},
-	`{"status":{"allowed":true},"status":{}}`:                                                                              {Verdict: true, Allowed: true},
-	`{"status":{"allowed":true,"allowed":null}}`:                                                                           {Verdict: true, Allowed: true},
-	`{"status":{"allowed":true,"allowed":false}}`:                                                                          {Verdict: true},
-	`{"status":{"allowed":false,"reason":"no"}}`:                                                                           {Verdict: true},
+	`{"kind":"","apiVersion":null,"status":{"allowed":true}}`: {Verdict: true, Allowed: true},
+	`{"st\u0061tus":{"\u0061llowed":true}}`:                   {Verdict: true, Allowed: true},
+	`{"status":{"allowed":true},"status":{}}`:                 {Verdict: true, Allowed: true},
+	`{"status":{"allowed":true,"allowed":null}}`:              {Verdict: true, Allowed: true},
+	`{"status":{"allowed":true,"allowed":false}}`:             {Verdict: true},
+	`{"status":{"allowed":false,"reason":"no"}}`:              {Verdict: true},
 	`{}`:                          {Verdict: true},
 	`null`:                        {Verdict: true},
 	`{"status":null}`:             {Verdict: true},
@@ -67,6 +66,8 @@ var replies = map[string]bench.Answer{
 	`{1:1}`:                                              {},
 	`{"x"}`:                                              {},
 	`<html>`:                                             {},
+
+	`{"spec":{"status":{"allowed":false}},"status":{"reason":"\"allowed\":false","x":[{"allowed":false}],"allowed":true}}`: {Verdict: true, Allowed: true},
 }
 
 func TestVerdict(t *testing.T) {
