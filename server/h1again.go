@@ -17,7 +17,7 @@ type again struct {
 	query         []byte
 }
 
-// maxAgain is how large such a head may be, and the request with its body: what one read brings.
+// maxAgain is how large such a head may be: each connection keeps one.
 const maxAgain = 1 << 10
 
 var (
@@ -71,7 +71,7 @@ func (a *again) body(raw []byte) ([]byte, bool) {
 func (c *h1Conn) repeat(raw []byte) (bool, error) {
 	s := c.server
 	body, ok := c.again.body(raw)
-	if !ok || s.closing.Load() { // when the connection is to end, the answer says so
+	if !ok || int64(len(body)) > s.config.MaxBody || s.closing.Load() { // when the connection is to end, the answer says so
 		return false, nil
 	}
 	c.active.Store(true)

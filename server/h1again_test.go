@@ -86,6 +86,7 @@ func TestTheSameHeadAgain(t *testing.T) {
 			t.Parallel()
 			f := start(t, newEngine(t))
 			conn := f.rawDial(t, "http/1.1")
+			converse(t, conn, 2, c.writes[0], c.writes[0]) // from here on its head is known
 			answers := converse(t, conn, len(c.statuses), c.writes[:len(c.statuses)]...)
 			for i, a := range answers {
 				if !strings.HasPrefix(a, c.statuses[i]) || strings.Contains(a, `"allowed":true`) != c.allowed[i] {
@@ -103,9 +104,9 @@ func TestTheSameHeadInPieces(t *testing.T) {
 	one := h1Head("/", len(good)) + good
 	f := start(t, newEngine(t))
 	conn := f.rawDial(t, "http/1.1")
-	want := converse(t, conn, 2, one, one)
-	if want[0] != want[1] {
-		t.Errorf("the same request is answered\n%s\nand then\n%s", want[0], want[1])
+	want := converse(t, conn, 3, one, one, one)
+	if want[0] != want[2] {
+		t.Errorf("the same request is answered\n%s\nand then\n%s", want[0], want[2])
 	}
 	// Two at once, and one and a half; the second half later.
 	got := converse(t, conn, 2, one+one)
@@ -115,6 +116,44 @@ func TestTheSameHeadInPieces(t *testing.T) {
 		if a != want[0] {
 			t.Errorf("answer %d is\n%s\nand should be\n%s", i, a, want[0])
 		}
+	}
+}
+
+// The short way is taken, and all answers are the same bytes. fasthttp is given the first two of five such requests: of
+// a new connection it reads one byte first, and what comes after that is no whole head.
+func TestTheSameHeadIsNotParsedAgain(t *testing.T) {
+	t.Parallel()
+	f := prepare(t, newEngine(t))
+	parsed, handler := 0, f.h1.Handler
+	f.h1.Handler = func(ctx *fasthttp.RequestCtx) {
+		parsed++
+		handler(ctx)
+	}
+	var answers []string
+	exchanges(t, f, rawH1(reviewOf("good.example/a:1")), f.serveH1On, func(answer []byte) bool {
+		answers = append(answers, string(answer))
+		return len(answers) < 5
+	})
+	if parsed != 2 || len(answers) != 5 {
+		t.Errorf("fasthttp was given %d of %d requests", parsed, len(answers))
+	}
+	for i, a := range answers {
+		if a != answers[0] {
+			t.Errorf("answer %d is\n%s\nand the first\n%s", i, a, answers[0])
+		}
+	}
+}
+
+// The limit on bodies holds for the second request, too.
+func TestTheSameHeadWithTooLargeABody(t *testing.T) {
+	t.Parallel()
+	small := reviewOf("good.example/a:1")
+	large := reviewOf("good.example/a:1", "good.example/a:1")
+	f := start(t, newEngine(t), func(_ *fixture, c *Config) { c.MaxBody = int64(len(small)) })
+	known := h1Head("/", len(small)) + small
+	answers := converse(t, f.rawDial(t, "http/1.1"), 4, known, known, known, h1Head("/", len(large))+large)
+	if !strings.Contains(answers[2], `"allowed":true`) || !strings.Contains(answers[3], "larger than") {
+		t.Errorf("%q", answers)
 	}
 }
 
