@@ -41,7 +41,7 @@ func judged(t *testing.T, ports *facts, what, image string, outcome Outcome, rea
 	defer e.Close()
 	e.Load(NewSnapshot([]*Policy{policyFor(t, "p", "reg.test/**", options...)}, NoMatchDeny))
 	var res Result
-	e.Decide(t.Context(), &Request{"default", []string{image}}, &res)
+	e.Decide(t.Context(), &Request{Namespace: "default", Images: []string{image}}, &res)
 	if res.Outcome != outcome || res.Reason != reason {
 		t.Errorf("%s: %s (%s), want %s (%s): %s", what, res.Outcome, res.Reason, outcome, reason, res.Message())
 	}

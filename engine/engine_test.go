@@ -101,7 +101,7 @@ func TestReview(t *testing.T) {
 		policyFor(t, "no-latest", "other.test/**", denyTags("latest")))
 
 	var res Result
-	req := &Request{"default", []string{"reg.test/good:1", "reg.test/bad:1", "other.test/x", "reg.test/bad:1", "BAD"}}
+	req := &Request{Namespace: "default", Images: []string{"reg.test/good:1", "reg.test/bad:1", "other.test/x", "reg.test/bad:1", "BAD"}}
 	e.Decide(t.Context(), req, &res)
 	want := `image "reg.test/bad:1" is not signed, and policy "signed" requires a signature by "release" (looked for ` +
 		strings.Replace(string(bad), ":", "-", 1) + `.sig in reg.test/bad); have it signed; ` +
@@ -119,12 +119,12 @@ func TestReview(t *testing.T) {
 		t.Errorf("the audit annotations are\n%swant\n%s", got, wantAudit)
 	}
 
-	e.Decide(t.Context(), &Request{"default", nil}, &res)
+	e.Decide(t.Context(), &Request{Namespace: "default", Images: nil}, &res)
 	if res.Outcome != Deny || res.Reason != ReasonInvalidRequest || len(res.Message()) == 0 {
 		t.Errorf("a review without images is %s (%s) %q", res.Outcome, res.Reason, res.Message())
 	}
 	for _, warm := range []bool{false, true} {
-		req := &Request{"default", []string{"reg.test/good:1"}}
+		req := &Request{Namespace: "default", Images: []string{"reg.test/good:1"}}
 		if !warm {
 			e.Decide(t.Context(), req, &res)
 		} else if !e.Hit(req, &res) || !res.Hit {

@@ -13,8 +13,8 @@ func hitReviews(t testing.TB) (e *Engine, allowed, denied, many *Request) {
 	ports.push("registry.example.com/team/bad:v1.2.3")
 	e = newEngine(t, ports, NoMatchDeny, policyFor(t, "signed", "registry.example.com/**", signedBy("release")),
 		policyFor(t, "no-latest", "**", denyTags("latest")))
-	allowed = &Request{"prod-a", []string{"registry.example.com/team/app:v1.2.3"}}
-	denied = &Request{"prod-a", []string{"registry.example.com/team/app:v1.2.3", "registry.example.com/team/bad:v1.2.3"}}
+	allowed = &Request{Namespace: "prod-a", Images: []string{"registry.example.com/team/app:v1.2.3"}}
+	denied = &Request{Namespace: "prod-a", Images: []string{"registry.example.com/team/app:v1.2.3", "registry.example.com/team/bad:v1.2.3"}}
 	many = &Request{Namespace: "prod-a"}
 	for i := range 3000 {
 		many.Images = append(many.Images, fmt.Sprintf("registry.example.com/team/app-%d", i))

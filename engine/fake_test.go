@@ -204,7 +204,7 @@ func decide(t testing.TB, e *Engine, namespace string, images ...string) (Outcom
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 	defer cancel()
 	var res Result
-	e.Decide(ctx, &Request{namespace, images}, &res)
+	e.Decide(ctx, &Request{Namespace: namespace, Images: images}, &res)
 	return res.Outcome, res.Reason, string(res.Message())
 }
 

@@ -230,7 +230,7 @@ func TestBorrowedStrings(t *testing.T) {
 	image, namespace := []byte("reg.test/good:1"), []byte("prod")
 	borrow := func(b []byte) string { return unsafe.String(&b[0], len(b)) }
 	var res Result
-	e.Decide(t.Context(), &Request{borrow(namespace), []string{borrow(image)}}, &res)
+	e.Decide(t.Context(), &Request{Namespace: borrow(namespace), Images: []string{borrow(image)}}, &res)
 	if res.Outcome != Allow || string(res.Images()[0].Image) != "reg.test/good:1" {
 		t.Fatalf("%s: %s", res.Outcome, res.Message())
 	}
@@ -249,7 +249,7 @@ func TestBorrowedStrings(t *testing.T) {
 	f("prod", "reg.test/good:1", Allow)
 	f("test", "reg.test/evil:1", Allow)
 	resolves, _ := ports.counts()
-	if !e.Hit(&Request{"prod", []string{"reg.test/good:1"}}, &res) || resolves != 2 {
+	if !e.Hit(&Request{Namespace: "prod", Images: []string{"reg.test/good:1"}}, &res) || resolves != 2 {
 		t.Errorf("the verdict on reg.test/good:1 is lost, or was found again: %d resolutions", resolves)
 	}
 }
@@ -264,7 +264,7 @@ func TestNoTime(t *testing.T) {
 	f := func(e *Engine, image string, want Outcome) {
 		t.Helper()
 		var res Result
-		if e.Decide(ctx, &Request{"default", []string{image}}, &res); res.Outcome != want || res.Reason.Transient() {
+		if e.Decide(ctx, &Request{Namespace: "default", Images: []string{image}}, &res); res.Outcome != want || res.Reason.Transient() {
 			t.Errorf("%s: %s (%s), want %s", image, res.Outcome, res.Reason, want)
 		}
 	}

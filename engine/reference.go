@@ -32,6 +32,9 @@ type Reference struct {
 	Tag        string // empty only if there is a digest and no tag
 	Digest     Digest // empty if the reference has none
 	Untagged   bool   // neither tag nor digest was written, and Tag is latest for that reason
+
+	// Access is whose credentials the registry is to be asked with, beside the configuration's own; it is no part of the name.
+	Access *Access
 }
 
 // DockerHub is the canonical name of the registry that bare names belong to.

@@ -65,7 +65,7 @@ const life = 100 * time.Second
 
 func newHot(t *testing.T, c Config, options ...func(*Policy)) *hot {
 	t.Helper()
-	h := &hot{facts: &facts{}, req: &Request{"default", []string{hotImage}}}
+	h := &hot{facts: &facts{}, req: &Request{Namespace: "default", Images: []string{hotImage}}}
 	h.sign(h.push(hotImage), "release", nil)
 	if c.Resolver == nil {
 		c.Resolver, c.Verifier = h.facts, h.facts
@@ -158,7 +158,7 @@ func TestRefreshIsJoined(t *testing.T) {
 		}
 		time.Sleep(life * 91 / 100)
 		var res Result
-		h.e.Decide(t.Context(), &Request{"default", []string{"reg.test/other:1", hotImage}}, &res)
+		h.e.Decide(t.Context(), &Request{Namespace: "default", Images: []string{"reg.test/other:1", hotImage}}, &res)
 		if s := h.refreshes(); s.Renewed != 2 {
 			t.Errorf("%+v", s)
 		}

@@ -7,6 +7,18 @@ import "strconv"
 type Request struct {
 	Namespace string
 	Images    []string
+
+	// Kept are images that the object had before and has still. They are judged like Images, but for policies that say
+	// unchangedImages: allow.
+	Kept []string
+
+	// Access is whose credentials registries are asked with, beside the configuration's own; nil: nobody's.
+	Access *Access
+
+	// Pin asks for no judgement. It asks what each image is to be replaced with before it is judged: see [Verdict.Rewrite]
+	// and [Verdict.AlwaysPull]. The outcome is Allow, unless a digest that is wanted can't be had for now: then the policy's
+	// onError decides. What is definite (no such image, say) is left for the judgement to say.
+	Pin bool
 }
 
 // Annotation is one audit annotation. Its value may alias the Result it came from.

@@ -151,7 +151,7 @@ func TestRulingIsShared(t *testing.T) {
 	for _, namespace := range []string{"a", "b", "a"} {
 		for _, image := range []string{"x.example/a:1", "x.example/b:1"} {
 			var res Result
-			e.Decide(t.Context(), &Request{namespace, []string{image}}, &res)
+			e.Decide(t.Context(), &Request{Namespace: namespace, Images: []string{image}}, &res)
 			if first == nil {
 				first = res.Ruling()
 			}
@@ -161,7 +161,7 @@ func TestRulingIsShared(t *testing.T) {
 		}
 	}
 	var res Result
-	e.Decide(t.Context(), &Request{"a", []string{"x.example/a:latest"}}, &res)
+	e.Decide(t.Context(), &Request{Namespace: "a", Images: []string{"x.example/a:latest"}}, &res)
 	if res.Ruling() == first || res.Ruling().Allowed() {
 		t.Errorf("a denial has the ruling of what is allowed: %+v", res.Ruling())
 	}

@@ -27,6 +27,10 @@ type Policy struct {
 	DenyTTL     time.Duration
 	Message     string // the remedy in the operator's words; may be empty
 
+	Pin              bool // tags are replaced with digests, where whoever asks can do so; so a digest is needed to pass
+	AlwaysPullImages bool // imagePullPolicy is made Always, where whoever asks can do so
+	AllowUnchanged   bool // what stands in Request.Kept passes without a look
+
 	// Fingerprint is the SHA-256 of everything that can change a verdict of this policy: the document and the
 	// bytes of its keys. It is part of every verdict's key.
 	Fingerprint [32]byte

@@ -49,6 +49,9 @@ type Verdict struct {
 	Policy  string        // the policy that decided; empty if several passed or none matched
 	words   *words        // nil if there are none, as of most that are remembered
 
+	Rewrite    string // of a Request to Pin: what to write in place of Image; empty: it stays
+	AlwaysPull bool   // of a Request to Pin: a policy wants imagePullPolicy: Always
+
 	// Found out, as shapes is, when the verdict is first part of an answer, and from then on always the same.
 	ruling atomic.Pointer[Ruling] // for an answer that this verdict alone decides; by the rules it was made by
 }

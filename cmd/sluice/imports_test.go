@@ -54,6 +54,20 @@ var rooms = map[string]room{
 		never:  []string{"github.com/sigstore", "github.com/valyala/fasthttp", "github.com/aws", "cloud.google.com", "github.com/Azure"},
 		reason: "registries are contacted without cloud SDKs, and know nothing of signatures",
 	},
+	"resolver/mirror": {
+		never:  []string{"net/http", "github.com/sigstore", "k8s.io"},
+		reason: "it reads what the nodes' runtime reads, and contacts nothing",
+	},
+	"resolver/credential": {
+		may:    []string{"engine", "cache"},
+		never:  []string{"net/http", "github.com/sigstore", "k8s.io", "github.com/aws", "cloud.google.com", "github.com/Azure"},
+		reason: "clouds are known by the node's own programs alone",
+	},
+	"resolver/pullsecret": {
+		may:    []string{"engine", "cache", "resolver/credential"},
+		never:  []string{"github.com/sigstore", "k8s.io/client-go", "k8s.io/api", "k8s.io/apimachinery"},
+		reason: "two GET requests do not take a client of 40 MB",
+	},
 	"resolver/signature/attached": {
 		may:    []string{"engine", "resolver"},
 		never:  []string{"github.com/sigstore", "github.com/valyala/fasthttp"},
@@ -133,6 +147,10 @@ var rooms = map[string]room{
 	},
 	"deploy":     {may: []string{"deploy/pki"}, never: []string{"sluice/engine", "sluice/server"}, reason: "what is rendered does not depend on what serves"},
 	"deploy/pki": {reason: "certificates alone"},
+	"deploy/image": {
+		never:  []string{"sluice/engine", "sluice/server", "net/http"},
+		reason: "an image is put together from files, without a registry or a container engine",
+	},
 	"cmd/sluice": {may: []string{"..."}, reason: "wiring"},
 }
 
