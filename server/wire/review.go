@@ -1,5 +1,5 @@
-// Package wire turns the bytes of an ImageReview into the few fields a decision needs, and a decision into the bytes
-// of a reply.
+// Package wire turns the bytes of an ImageReview, or of an AdmissionReview, into the few fields a decision needs, and a
+// decision into the bytes of a reply.
 //
 // It decides what a document says, the way Kubernetes reads one: field names are case-sensitive, unknown fields and
 // the request's own status are ignored, of duplicate keys the last wins, and the whole document must be valid JSON
@@ -10,24 +10,11 @@
 // and whether an image is named properly is for the caller. It uses no reflection, and nothing of Kubernetes.
 package wire
 
-import (
-	"strconv"
-	"unicode/utf8"
-	"unsafe"
-)
+import "strconv"
 
-// MaxImages is the number of containers that one review may have. The apiserver takes pods of 3 MiB at most, and a
+// MaxImages is the number of images that one object may have. The apiserver takes pods of 3 MiB at most, and a
 // container takes 28 bytes or more of that, so that no review it sends comes near.
 const MaxImages = 1 << 17
-
-const (
-	maxDepth   = 10_000  // arrays and objects within each other, as in encoding/json
-	maxScratch = 1 << 20 // bytes of strings that don't fit where they stood in the body
-
-	keptScratch = 4096 // bytes that a Review keeps for the next body
-	keptImages  = 64   // elements, likewise, however few the next bodies need
-	leanReviews = 64   // small reviews in a row after which more than that is given back
-)
 
 // Review is what a decision needs of an ImageReview. The zero value is ready, and meant to be used again and again: a
 // Review that has grown to the size of its bodies allocates nothing. It is not safe for concurrent use.
@@ -40,37 +27,16 @@ type Review struct {
 	Namespace  string
 	Images     []string // one per container, in the order of the body; empty where the container has no image
 
-	images  []string // what Images shows, with the capacity that later reviews use
-	scratch []byte   // strings that are longer than what they were written as
-	lean    int      // reviews in a row that would have done with less than cap(images)
-	failure DecodeError
-
-	inObject [maxDepth/64 + 1]uint64 // by depth, one bit each: an object is open there, otherwise an array
+	images []string // what Images shows, with the capacity that later reviews use
+	lean   int      // see emptied
+	reader
 }
-
-// DecodeError says why a body is not an ImageReview. It holds nothing of the body, so that it can be shown to anyone.
-type DecodeError struct {
-	Offset  int    // of the byte in the body, from 0, at which decoding stopped
-	Message string // a clause such as "a string is not closed"
-}
-
-// Error returns the message and the offset.
-func (e *DecodeError) Error() string { return e.Message + " (byte " + strconv.Itoa(e.Offset) + ")" }
 
 // Reset forgets the last review, so that nothing of its body is kept alive. The capacity stays, within bounds.
 func (r *Review) Reset() {
 	r.Kind, r.APIVersion, r.Namespace, r.Images = "", "", "", nil
-	r.failure = DecodeError{}
-	if cap(r.scratch) > keptScratch {
-		r.scratch = nil
-	}
-	if cap(r.images) <= keptImages || len(r.images) > cap(r.images)/4 {
-		r.lean = 0
-	} else if r.lean++; r.lean >= leanReviews {
-		r.images = nil
-	}
-	clear(r.images)
-	r.images, r.scratch = r.images[:0], r.scratch[:0]
+	r.images = emptied(r.images, &r.lean)
+	r.reader.reset()
 }
 
 // Decode reads a body into r, over whatever r held. Every error is a [*DecodeError] and leaves r empty.
@@ -86,24 +52,13 @@ func (r *Review) Reset() {
 // the body is refused.
 func (r *Review) Decode(body []byte) error {
 	r.Reset()
-	if r.document(body) < 0 {
+	if r.read(body) < 0 {
 		failure := r.failure
 		r.Reset()
 		return &failure
 	}
 	r.Images = r.images
 	return nil
-}
-
-// The methods below read one construct each. They take the offset at which it begins and return the one behind it, or
-// a negative number after a call of fail.
-
-// fail notes the first, and only, failure of a body.
-//
-//go:noinline
-func (r *Review) fail(at int, message string) int {
-	r.failure = DecodeError{Offset: at, Message: message}
-	return -1
 }
 
 // What the apiserver writes around what differs from one review to another. Comparing it as a whole costs a tenth of
@@ -122,7 +77,8 @@ func begins(b []byte, i int, word string) bool {
 	return len(b)-i >= len(word) && string(b[i:i+len(word)]) == word
 }
 
-func (r *Review) document(b []byte) int {
+// read reads a whole body.
+func (r *Review) read(b []byte) int {
 	i := 0
 	switch {
 	case begins(b, 0, opening):
@@ -135,23 +91,13 @@ func (r *Review) document(b []byte) int {
 		if i = r.spec(b, i); i >= 0 {
 			i = r.review(b, i, false)
 		}
-	} else {
-		i = skipSpace(b, 0)
-		switch {
-		case i >= len(b):
-			return r.fail(i, "the body is empty")
-		case b[i] != '{':
-			return r.fail(i, "the body is not a JSON object")
-		}
-		i = r.review(b, i+1, true)
+	} else if i = r.document(b); i >= 0 {
+		i = r.review(b, i, true)
 	}
 	if i < 0 {
 		return i
 	}
-	if i = skipSpace(b, i); i < len(b) {
-		return r.fail(i, "there is something behind the JSON document")
-	}
-	return i
+	return r.end(b, i)
 }
 
 // review reads the outermost object from behind its brace, or from behind any of its members if first is false. So do
@@ -267,27 +213,4 @@ func (r *Review) container(b []byte, i int, first bool, image *string) int {
 			return i
 		}
 	}
-}
-
-// text reads a string into dst, or null, which leaves dst alone.
-func (r *Review) text(b []byte, i int, dst *string, otherType string) int {
-	if b[i] == 'n' {
-		return r.literal(b, i, "null")
-	}
-	if b[i] != '"' {
-		return r.fail(i, otherType)
-	}
-	end, escaped, ascii := r.quoted(b, i+1)
-	if end < 0 {
-		return end
-	}
-	s := b[i+1 : end]
-	if escaped || !ascii && !utf8.Valid(s) {
-		var ok bool
-		if s, ok = r.unquote(s); !ok {
-			return r.fail(i, "there is too much text that is not UTF-8")
-		}
-	}
-	*dst = unsafe.String(unsafe.SliceData(s), len(s)) // lives as long as the body and r are left alone, see Review
-	return end + 1
 }

@@ -339,17 +339,17 @@ func TestReviewGivesBack(t *testing.T) {
 	for range 3 { // used now and then, it stays
 		decode(many)
 		grown := cap(r.images)
-		for range leanReviews - 2 {
+		for range leanBodies - 2 {
 			decode(recorded)
 		}
 		if cap(r.images) != grown {
 			t.Fatalf("capacity went from %d to %d", grown, cap(r.images))
 		}
 	}
-	for range leanReviews + 1 {
+	for range leanBodies + 1 {
 		decode(recorded)
 	}
-	if got := cap(r.images); got > keptImages {
+	if got := cap(r.images); got > keptElements {
 		t.Errorf("%d images are kept after small reviews only", got)
 	}
 

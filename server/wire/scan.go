@@ -3,7 +3,68 @@ package wire
 import (
 	"encoding/binary"
 	"math/bits"
+	"strconv"
+	"unicode/utf8"
+	"unsafe"
 )
+
+const (
+	maxDepth   = 10_000  // arrays and objects within each other, as in encoding/json
+	maxScratch = 1 << 20 // bytes of strings that don't fit where they stood in the body
+	maxName    = len("ephemeralContainers")
+
+	keptScratch  = 4096 // bytes that are kept for the next body
+	keptElements = 64   // of a list, likewise, however few the next bodies need
+	leanBodies   = 64   // small bodies in a row after which more than that is given back
+)
+
+// reader is what reading any body takes. Its methods read one construct each. They take the offset at which it begins
+// and return the one behind it, or a negative number after a call of fail.
+type reader struct {
+	scratch []byte // strings that are longer than what they were written as
+	failure DecodeError
+
+	name     [maxName * len(`\u0000`)]byte // of a member, where it was written with escapes; the longest we know has room
+	inObject [maxDepth/64 + 1]uint64       // by depth, one bit each: an object is open there, otherwise an array
+}
+
+// DecodeError says why a body is not a review. It holds nothing of the body, so that it can be shown to anyone.
+type DecodeError struct {
+	Offset  int    // of the byte in the body, from 0, at which decoding stopped
+	Message string // a clause such as "a string is not closed"
+}
+
+// Error returns the message and the offset.
+func (e *DecodeError) Error() string { return e.Message + " (byte " + strconv.Itoa(e.Offset) + ")" }
+
+// fail notes the first, and only, failure of a body.
+//
+//go:noinline
+func (r *reader) fail(at int, message string) int {
+	r.failure = DecodeError{Offset: at, Message: message}
+	return -1
+}
+
+// reset forgets the last body. The capacity stays, within bounds.
+func (r *reader) reset() {
+	r.failure = DecodeError{}
+	if cap(r.scratch) > keptScratch {
+		r.scratch = nil
+	}
+	r.scratch = r.scratch[:0]
+}
+
+// emptied returns list with nothing in it, not even beyond its length, which would keep a body alive, and with its
+// capacity, within bounds. lean counts the bodies in a row that would have done with less.
+func emptied[T any](list []T, lean *int) []T {
+	if cap(list) <= keptElements || len(list) > cap(list)/4 {
+		*lean = 0
+	} else if *lean++; *lean >= leanBodies {
+		list = nil
+	}
+	clear(list)
+	return list[:0]
+}
 
 // Eight bytes are looked at as one number. Each mask has one byte's value in all eight.
 const (
@@ -48,7 +109,7 @@ func skipSpace(b []byte, i int) int {
 // member reads up to the value of an object's next member: i is behind the opening brace for the first, behind the
 // last value for those after it. There are no more behind the closing brace, whose end is returned, and on failure. A
 // value is at least one byte away from the end of b. The key is to be used at once.
-func (r *Review) member(b []byte, i int, first bool) (key []byte, value int, more bool) {
+func (r *reader) member(b []byte, i int, first bool) (key []byte, value int, more bool) {
 	i = skipSpace(b, i)
 	if i < len(b) && b[i] == '}' {
 		return nil, i + 1, false
@@ -68,9 +129,9 @@ func (r *Review) member(b []byte, i int, first bool) (key []byte, value int, mor
 		return nil, end, false
 	}
 	key = b[start:end]
-	if escaped && len(key) <= len(`\u0000`)*len("apiVersion") { // the longest writing of the longest name we know
+	if escaped && len(key) <= len(r.name) {
 		used := len(r.scratch)
-		key, _ = r.unquote(key)
+		key, _ = r.unquote(r.name[:copy(r.name[:], key)]) // elsewhere, for what is skipped may be read later
 		r.scratch = r.scratch[:used]
 	}
 	if len(b)-end > 2 && b[end+1] == ':' && b[end+2] > ' ' { // as every encoder writes it that does not indent
@@ -86,7 +147,7 @@ func (r *Review) member(b []byte, i int, first bool) (key []byte, value int, mor
 }
 
 // element reads up to the next element of a list, as member does in an object.
-func (r *Review) element(b []byte, i int, first bool) (value int, more bool) {
+func (r *reader) element(b []byte, i int, first bool) (value int, more bool) {
 	i = skipSpace(b, i)
 	switch {
 	case i < len(b) && b[i] == ']':
@@ -105,7 +166,7 @@ func (r *Review) element(b []byte, i int, first bool) (value int, more bool) {
 
 // skip reads any value without looking at what it says. depth is the number of objects and lists that are open. It does
 // not recurse: what is open is a bit per level in r.
-func (r *Review) skip(b []byte, i, depth int) int {
+func (r *reader) skip(b []byte, i, depth int) int {
 	base := depth
 	for {
 		// A value begins at i.
@@ -152,8 +213,28 @@ func (r *Review) skip(b []byte, i, depth int) int {
 	}
 }
 
+// document reads a body up to the brace of its object.
+func (r *reader) document(b []byte) int {
+	i := skipSpace(b, 0)
+	switch {
+	case i >= len(b):
+		return r.fail(i, "the body is empty")
+	case b[i] != '{':
+		return r.fail(i, "the body is not a JSON object")
+	}
+	return i + 1
+}
+
+// end reads what is behind the object of a body: nothing.
+func (r *reader) end(b []byte, i int) int {
+	if i = skipSpace(b, i); i < len(b) {
+		return r.fail(i, "there is something behind the JSON document")
+	}
+	return i
+}
+
 // literal reads true, false or null.
-func (r *Review) literal(b []byte, i int, word string) int {
+func (r *reader) literal(b []byte, i int, word string) int {
 	if len(b)-i < len(word) || string(b[i:i+len(word)]) != word {
 		return r.fail(i, "a value is neither a string nor a number nor true, false or null")
 	}
@@ -161,7 +242,7 @@ func (r *Review) literal(b []byte, i int, word string) int {
 }
 
 // number reads a number by the grammar of RFC 8259, section 6.
-func (r *Review) number(b []byte, i int) int {
+func (r *reader) number(b []byte, i int) int {
 	if b[i] == '-' {
 		i++
 	}
@@ -198,9 +279,32 @@ func skipDigits(b []byte, i int) int {
 	return i
 }
 
+// text reads a string into dst, or null, which leaves dst alone.
+func (r *reader) text(b []byte, i int, dst *string, otherType string) int {
+	if b[i] == 'n' {
+		return r.literal(b, i, "null")
+	}
+	if b[i] != '"' {
+		return r.fail(i, otherType)
+	}
+	end, escaped, ascii := r.quoted(b, i+1)
+	if end < 0 {
+		return end
+	}
+	s := b[i+1 : end]
+	if escaped || !ascii && !utf8.Valid(s) {
+		var ok bool
+		if s, ok = r.unquote(s); !ok {
+			return r.fail(i, "there is too much text that is not UTF-8")
+		}
+	}
+	*dst = unsafe.String(unsafe.SliceData(s), len(s)) // lives as long as the body and r are left alone, see [Review]
+	return end + 1
+}
+
 // quoted reads a string from behind its opening quote. It returns the offset of the closing quote, whether there are
 // escapes, which it has checked, and whether all of it is ASCII. Bytes that are not UTF-8 pass.
-func (r *Review) quoted(b []byte, i int) (end int, escaped, ascii bool) {
+func (r *reader) quoted(b []byte, i int) (end int, escaped, ascii bool) {
 	var seen uint64 // by or
 	for {
 		// Find the next byte that is not plain.
@@ -238,7 +342,7 @@ func (r *Review) quoted(b []byte, i int) (end int, escaped, ascii bool) {
 }
 
 // escapes reads a run of escapes, and checks them.
-func (r *Review) escapes(b []byte, i int) int {
+func (r *reader) escapes(b []byte, i int) int {
 	for {
 		for len(b)-i >= 8 { // most come as many \u in a row
 			x := binary.LittleEndian.Uint64(b[i:])

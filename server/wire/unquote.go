@@ -11,7 +11,7 @@ import (
 // No escape is shorter than what it stands for, so the result is written over s. Only a byte that is not UTF-8 grows,
 // to three; where that does not fit into what escapes before it have freed, the result moves to the scratch. It fails
 // if it would have to and there is no room left. The apiserver sends no such bytes.
-func (r *Review) unquote(s []byte) ([]byte, bool) {
+func (r *reader) unquote(s []byte) ([]byte, bool) {
 	dst := s[:0:len(s)]
 	base := -1 // where in the scratch the result begins; negative while it is written over s
 	for i := 0; i < len(s); {
