@@ -103,12 +103,17 @@ func (e *Engine) Stats() Stats {
 // undefined. It allocates nothing once res has grown, waits for no check, and takes no lock but a short one for a verdict
 // that is due, or that is not in the first level of the cache.
 func (e *Engine) Hit(req *Request, res *Result) bool {
-	if len(req.Images) == 0 {
+	if req.empty() {
 		return false
 	}
-	sc := e.snapshot.Load().scope(req.Namespace)
+	s := e.snapshot.Load()
+	sc := s.scope(req.Namespace)
 	res.begin(sc)
-	key := verdictKey{rules: sc.rules}
+	asked := sc.plain()
+	if req.Pin || req.Access != nil {
+		asked = s.view(sc, req.question(), req.Access)
+	}
+	key := verdictKey{view: asked.key}
 	now := e.verdicts.Now()
 	for _, image := range req.Images {
 		key.image = image
@@ -117,12 +122,38 @@ func (e *Engine) Hit(req *Request, res *Result) bool {
 			return false
 		}
 		if due {
-			e.refresh(sc, image)
+			e.refresh(asked, image)
 		}
 		res.add(v)
 	}
+	if len(req.Kept) > 0 && !req.Pin && !e.hitKept(s, asked, req, res, now) {
+		return false
+	}
 	res.finish()
 	res.Hit = true
+	return true
+}
+
+// hitKept is Hit for what was there before, after the other images.
+func (e *Engine) hitKept(s *Snapshot, asked view, req *Request, res *Result, now cache.Instant) bool {
+	kept := s.view(asked.scope, keeping, req.Access)
+	key := verdictKey{view: kept.key}
+	// Of the same view, an image that is in both has one verdict.
+	twice := len(req.Images) > 0 && kept.key != asked.key
+	for _, image := range req.Kept {
+		if twice && res.Find(image) != nil {
+			continue
+		}
+		key.image = image
+		v, due, ok := e.verdicts.Use(key, now)
+		if !ok {
+			return false
+		}
+		if due {
+			e.refresh(kept, image)
+		}
+		res.add(v)
+	}
 	return true
 }
 
@@ -142,14 +173,26 @@ func (e *Engine) Decide(ctx context.Context, req *Request, res *Result) {
 // miss decides a review of which at least one image is not remembered: each distinct image once, side by side.
 func (e *Engine) miss(ctx context.Context, s *Snapshot, req *Request, res *Result) {
 	sc := s.scope(req.Namespace)
-	index := make(map[string]int, len(req.Images))
-	images := make([]string, 0, len(req.Images))
-	for _, image := range req.Images {
-		if _, ok := index[image]; !ok {
-			image = strings.Clone(image)
-			index[image] = len(images)
-			images = append(images, image)
+	asked := s.view(sc, req.question(), req.Access)
+	kept := asked
+	if len(req.Kept) > 0 {
+		kept = s.view(sc, keeping, req.Access)
+	}
+	known := make(map[string]bool, len(req.Images)+len(req.Kept))
+	images := make([]string, 0, len(req.Images)+len(req.Kept))
+	add := func(more []string) {
+		for _, image := range more {
+			if !known[image] {
+				image = strings.Clone(image)
+				known[image] = true
+				images = append(images, image)
+			}
 		}
+	}
+	add(req.Images)
+	others := len(images) // from here on they are kept
+	if !req.Pin {
+		add(req.Kept)
 	}
 	verdicts := make([]*Verdict, len(images))
 	var next atomic.Int64
@@ -159,7 +202,11 @@ func (e *Engine) miss(ctx context.Context, s *Snapshot, req *Request, res *Resul
 			if i >= len(images) {
 				return
 			}
-			verdicts[i] = e.verdict(ctx, sc, images[i])
+			v := asked
+			if i >= others {
+				v = kept
+			}
+			verdicts[i] = e.verdict(ctx, v, images[i])
 		}
 	}
 	var wg sync.WaitGroup
@@ -177,28 +224,31 @@ func (e *Engine) miss(ctx context.Context, s *Snapshot, req *Request, res *Resul
 
 // verdict finds the verdict on one image, remembered, joined or decided now. It may run on a goroutine of the engine's
 // own, where a panic that nobody recovers ends the process, so it becomes a denial here.
-func (e *Engine) verdict(ctx context.Context, sc *scope, image string) (v *Verdict) {
+func (e *Engine) verdict(ctx context.Context, by view, image string) (v *Verdict) {
 	defer func() {
 		if p := recover(); p != nil {
 			v = broken(image, p)
 		}
 	}()
 	ref, err := ParseReference(image)
-	if err != nil {
+	switch {
+	case err != nil && by.question == pinning:
+		return &Verdict{Image: image, Outcome: Allow, Reason: ReasonInvalidReference}
+	case err != nil:
 		return invalid(image, err)
 	}
-	loaded, err := e.verdicts.Do(ctx, verdictKey{sc.rules, image},
+	loaded, err := e.verdicts.Do(ctx, verdictKey{by.key, image},
 		func(ctx context.Context) (*Verdict, time.Duration, error) {
-			j := newJudgement(e, sc, image, ref, KnownFacts)
+			j := newJudgement(e, by, image, ref, KnownFacts)
 			defer j.done()
 			v, ttl := j.decide(ctx) // not remembered if nobody waits any more: the cache sees to that
 			return v, ttl, nil
 		})
 	if err != nil {
-		return newJudgement(e, sc, image, ref, KnownFacts).undecided(asFailure(err))
+		return newJudgement(e, by, image, ref, KnownFacts).undecided(asFailure(err))
 	}
 	if loaded.Due {
-		e.refresh(sc, image)
+		e.refresh(by, image)
 	}
 	return loaded.Value
 }

@@ -10,7 +10,7 @@ import (
 // and everything after works on that digest.
 type judgement struct {
 	engine *Engine
-	scope  *scope
+	view   view
 	image  string
 	ref    Reference
 
@@ -31,10 +31,11 @@ type judgement struct {
 }
 
 // newJudgement finds the policies for the image.
-func newJudgement(e *Engine, sc *scope, image string, ref Reference, known Known) *judgement {
-	j := &judgement{engine: e, scope: sc, image: image, ref: ref, known: known}
+func newJudgement(e *Engine, v view, image string, ref Reference, known Known) *judgement {
+	ref.Access = v.access
+	j := &judgement{engine: e, view: v, image: image, ref: ref, known: known}
 	name := ref.Name()
-	for _, p := range sc.policies {
+	for _, p := range v.policies {
 		if slices.ContainsFunc(p.Images, func(g Glob) bool { return g.Match(name) }) {
 			j.match = append(j.match, p)
 		}
@@ -49,23 +50,30 @@ func (j *judgement) done() {
 	}
 }
 
-// needsFacts tells whether judging by p may take a registry: it does not where the static authorities alone satisfy p, or
-// leave too few others to.
-func needsFacts(p *Policy) bool {
-	c := newCount(p)
-	return len(p.Authorities) > 0 && !c.reached() && !c.lost()
+// needsFacts tells whether judging by p may take a registry. It does not where the static authorities alone satisfy p, or
+// leave too few others to; but a policy that pins needs a digest to pass.
+func (j *judgement) needsFacts(p *Policy) bool {
+	if satisfied(p) {
+		return p.Pin && j.ref.Digest == ""
+	}
+	return !newCount(p).lost()
 }
+
+// satisfied tells whether p has no authorities, or static ones that satisfy it.
+func satisfied(p *Policy) bool { return len(p.Authorities) == 0 || newCount(p).reached() }
 
 // decide judges the image, and says for how long the verdict holds. What costs nothing comes first, and it returns
 // early only with a denial, which no other policy can change.
 func (j *judgement) decide(ctx context.Context) (*Verdict, time.Duration) {
-	if len(j.match) == 0 {
-		return unmatched(j.image, j.ref.Digest, j.scope.noMatch), noMatchTTL
+	switch {
+	case j.view.question == pinning:
+		return j.pin(ctx)
+	case len(j.match) == 0:
+		return unmatched(j.image, j.ref.Digest, j.view.noMatch), noMatchTTL
+	case j.stays():
+		return j.allowed(ReasonUnchanged), j.allowTTL()
 	}
-	ttl := j.match[0].AllowTTL
-	for _, p := range j.match {
-		ttl = min(ttl, p.AllowTTL)
-	}
+	ttl := j.allowTTL()
 	var problems []*problem
 	for _, check := range []func(context.Context, *Policy) *problem{j.tags, j.withoutFacts, j.withFacts} {
 		for _, p := range j.match {
@@ -90,11 +98,32 @@ func (j *judgement) decide(ctx context.Context) (*Verdict, time.Duration) {
 	if len(problems) > 0 {
 		return verdictOf(j.image, j.ref.Digest, problems), j.capped(ttl)
 	}
-	v := &Verdict{Image: j.image, Digest: j.ref.Digest, Outcome: Allow, Reason: ReasonPassed}
+	return j.allowed(ReasonPassed), j.capped(ttl)
+}
+
+// stays tells whether the image was there before, and every policy for it lets such images stay.
+func (j *judgement) stays() bool {
+	return j.view.question == keeping && len(j.match) > 0 &&
+		!slices.ContainsFunc(j.match, func(p *Policy) bool { return !p.AllowUnchanged })
+}
+
+// allowed makes a verdict without a problem.
+func (j *judgement) allowed(reason Reason) *Verdict {
+	v := &Verdict{Image: j.image, Digest: j.ref.Digest, Outcome: Allow, Reason: reason}
 	if len(j.match) == 1 {
 		v.Policy = j.match[0].Name
 	}
-	return v, j.capped(ttl)
+	v.AlwaysPull = j.view.question == pinning && j.alwaysPull()
+	return v
+}
+
+// allowTTL is the shortest of the policies'. There must be one.
+func (j *judgement) allowTTL() time.Duration {
+	ttl := j.match[0].AllowTTL
+	for _, p := range j.match[1:] {
+		ttl = min(ttl, p.AllowTTL)
+	}
+	return ttl
 }
 
 // capped shortens a verdict's life to that of the facts it rests on.
@@ -124,7 +153,7 @@ func (j *judgement) tags(_ context.Context, p *Policy) *problem {
 			remedy: "write it as name@sha256:…",
 		}
 	}
-	if !slices.ContainsFunc(p.Tags.Deny, func(g Glob) bool { return g.Match(j.ref.Tag) }) {
+	if !p.Tags.denies(j.ref.Tag) {
 		return nil
 	}
 	wrong := &problem{
@@ -141,7 +170,7 @@ func (j *judgement) tags(_ context.Context, p *Policy) *problem {
 
 // withoutFacts judges by a policy whose authorities are all static.
 func (j *judgement) withoutFacts(ctx context.Context, p *Policy) *problem {
-	if needsFacts(p) {
+	if j.needsFacts(p) {
 		return nil
 	}
 	return j.authorities(ctx, p)
@@ -149,17 +178,32 @@ func (j *judgement) withoutFacts(ctx context.Context, p *Policy) *problem {
 
 // withFacts judges by a policy that needs facts, when it is this image's turn to be checked.
 func (j *judgement) withFacts(ctx context.Context, p *Policy) *problem {
-	if !needsFacts(p) {
+	if !j.needsFacts(p) {
 		return nil
 	}
-	if j.release == nil {
-		release, f := j.engine.admit(ctx)
-		if f != nil {
-			return failed(p, nil, f).problem(p)
-		}
-		j.release = release
+	f := j.turn(ctx)
+	if f == nil && satisfied(p) {
+		f = j.resolve(ctx)
+	}
+	switch {
+	case f != nil:
+		return failed(p, nil, f).problem(p)
+	case satisfied(p):
+		return nil
 	}
 	return j.authorities(ctx, p)
+}
+
+// turn waits until it is this image's turn to be checked.
+func (j *judgement) turn(ctx context.Context) *Failure {
+	if j.release != nil {
+		return nil
+	}
+	release, f := j.engine.admit(ctx)
+	if f == nil {
+		j.release = release
+	}
+	return f
 }
 
 // resolve finds the digest of the tag, once.
@@ -184,9 +228,13 @@ func (j *judgement) resolve(ctx context.Context) *Failure {
 // undecided is the verdict on an image whose facts one review did not wait for: what each policy that needs facts says
 // of that.
 func (j *judgement) undecided(f *Failure) *Verdict {
+	if j.view.question == pinning && j.toPin() {
+		v, _ := j.unpinned(f)
+		return v
+	}
 	var problems []*problem
 	for _, p := range j.match {
-		if needsFacts(p) {
+		if j.view.question != pinning && !j.stays() && j.needsFacts(p) {
 			problems = append(problems, failed(p, nil, f).problem(p))
 		}
 	}

@@ -10,8 +10,11 @@ const (
 	ReasonUnknown Reason = iota
 
 	// Allowed.
-	ReasonPassed  // every policy that matches the image passes
-	ReasonNoMatch // no policy matches the image; the configuration's noMatch decides
+	ReasonPassed    // every policy that matches the image passes
+	ReasonNoMatch   // no policy matches the image; the configuration's noMatch decides
+	ReasonUnchanged // the object had the image before, and every policy that matches lets such images stay
+	ReasonPinned    // not judged: to be replaced with the same and a digest
+	ReasonNotPinned // not judged: to stay as it is, because it has a digest, or no policy that matches pins
 
 	// Denied by the request itself.
 	ReasonInvalidRequest   // the review is unusable: not JSON, wrong kind, no containers, too large
@@ -52,6 +55,9 @@ var reasonNames = [numReasons]string{
 	ReasonUnknown:             "unknown",
 	ReasonPassed:              "passed",
 	ReasonNoMatch:             "no_match",
+	ReasonUnchanged:           "unchanged",
+	ReasonPinned:              "pinned",
+	ReasonNotPinned:           "not_pinned",
 	ReasonInvalidRequest:      "invalid_request",
 	ReasonInvalidReference:    "invalid_reference",
 	ReasonTagDenied:           "tag_denied",

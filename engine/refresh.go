@@ -93,22 +93,22 @@ func (r *refreshes) end(registry string) {
 // refresh decides about an image anew in the background, and lets a definite verdict take the place of the one before.
 // Without one, that stays, and no longer than it would have: what then becomes of the image is decided when it is asked
 // for after that.
-func (e *Engine) refresh(sc *scope, image string) {
+func (e *Engine) refresh(v view, image string) {
 	image = strings.Clone(image)
 	ref, err := ParseReference(image)
 	if err != nil { // of which there are no verdicts in the cache
 		return
 	}
 	e.refreshes.begin(ref.Registry, func(ctx context.Context) bool {
-		loaded, err := e.verdicts.Renew(ctx, verdictKey{sc.rules, image}, math.MaxInt64,
+		loaded, err := e.verdicts.Renew(ctx, verdictKey{v.key, image}, math.MaxInt64,
 			func(ctx context.Context) (*Verdict, time.Duration, error) {
-				j := newJudgement(e, sc, image, ref, KnownLately)
+				j := newJudgement(e, v, image, ref, KnownLately)
 				defer j.done()
-				v, ttl := j.decide(ctx)
+				verdict, ttl := j.decide(ctx)
 				if j.open {
-					return v, 0, nil // for those who have joined: by now they may have no other
+					return verdict, 0, nil // for those who have joined: by now they may have no other
 				}
-				return v, ttl, nil
+				return verdict, ttl, nil
 			})
 		return err == nil && loaded.TTL > 0
 	})

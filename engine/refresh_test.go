@@ -372,7 +372,7 @@ func TestCloseDuringRefresh(t *testing.T) {
 		if s := h.refreshes(); time.Since(began) != 0 || s.Begun != 1 || s.Failed != 1 {
 			t.Errorf("closed after %v: %+v", time.Since(began), s)
 		}
-		h.e.refresh(h.e.Snapshot().scope("default"), hotImage)
+		h.e.refresh(h.e.Snapshot().scope("default").plain(), hotImage)
 		if s := h.refreshes(); s.Begun != 1 {
 			t.Errorf("%+v: one has begun after Close", s)
 		}

@@ -3,13 +3,13 @@ package engine
 import "strconv"
 
 // Request is one review: the images of a pod, and the namespace it is to run in. The strings may alias a buffer that
-// is used again once Decide has returned: what is kept is copied.
+// is used again once Decide has returned: what is kept is copied. One without any image is denied.
 type Request struct {
 	Namespace string
 	Images    []string
 
 	// Kept are images that the object had before and has still. They are judged like Images, but for policies that say
-	// unchangedImages: allow.
+	// unchangedImages: allow. One that is among Images, too, is judged as such. They are not asked about when Pin is set.
 	Kept []string
 
 	// Access is whose credentials registries are asked with, beside the configuration's own; nil: nobody's.
@@ -19,6 +19,17 @@ type Request struct {
 	// and [Verdict.AlwaysPull]. The outcome is Allow, unless a digest that is wanted can't be had for now: then the policy's
 	// onError decides. What is definite (no such image, say) is left for the judgement to say.
 	Pin bool
+}
+
+// empty tells whether nothing is asked.
+func (r *Request) empty() bool { return len(r.Images) == 0 && (len(r.Kept) == 0 || r.Pin) }
+
+// question is what is asked about r.Images.
+func (r *Request) question() question {
+	if r.Pin {
+		return pinning
+	}
+	return judging
 }
 
 // Annotation is one audit annotation. Its value may alias the Result it came from.
@@ -39,8 +50,9 @@ type Result struct {
 	Hit     bool // every image was answered from the cache
 
 	scope    *scope     // nil if no engine decided
-	verdicts []*Verdict // one a distinct image, in the order of the request
+	verdicts []*Verdict // one a distinct image, in the order of the request, those that were kept at the end
 	seen     seen       // used beyond fewVerdicts
+	byImage  byImage    // and so is this, by Find
 	decisive *Verdict   // the first of those that weigh most
 	weight   uint8      // of it
 	policy   string     // the first that is named by those that weigh as much; may be empty
@@ -59,6 +71,7 @@ func (r *Result) begin(sc *scope) {
 	clear(r.verdicts) // lets go of what evicted entries would keep alive
 	r.verdicts = r.verdicts[:0]
 	r.seen.clear()
+	r.byImage.clear()
 	r.decisive, r.weight, r.policy, r.said = nil, 0, "", false
 	r.text, r.audit = r.text[:0], r.audit[:0]
 }
@@ -92,7 +105,8 @@ func (r *Result) finish() {
 	}
 }
 
-// Images returns the verdict on each distinct image, in the order of the request.
+// Images returns the verdict on each distinct image, in the order of the request: that of Images, and then of those Kept
+// that are not among them.
 func (r *Result) Images() []*Verdict { return r.verdicts }
 
 // maxMessage bounds the text of one review. A pod of 3 MiB can name more failing images than anyone reads.

@@ -42,6 +42,10 @@ type Tags struct {
 	RequireDigest bool
 }
 
+func (t Tags) denies(tag string) bool {
+	return slices.ContainsFunc(t.Deny, func(g Glob) bool { return g.Match(tag) })
+}
+
 // Platforms says which manifests an authority must be satisfied with, where an image is an index of manifests. An image
 // that is no index is judged by its own digest. The zero value judges an index by its own digest, too.
 type Platforms struct {
@@ -99,13 +103,14 @@ type Snapshot struct {
 	noMatch     NoMatch
 	fingerprint string
 	scopes      *cache.Memo[string, *scope] // by namespace
+	views       *cache.Memo[viewKey, unique.Handle[[32]byte]]
 
 	mu       sync.Mutex
 	distinct map[[32]byte]*scope // by fingerprint
 }
 
-// maxScopes bounds how many namespaces a snapshot remembers the rules of, and how many different rules. Beyond it they
-// are found anew.
+// maxScopes bounds how many namespaces a snapshot remembers the rules of, how many different rules, and how many views
+// of them, of which namespaces can make as many as they have pull secrets. Beyond it they are found anew.
 const maxScopes = 4096
 
 // NewSnapshot makes a snapshot of policies, of which it keeps a copy sorted by name.
@@ -114,6 +119,7 @@ func NewSnapshot(policies []*Policy, noMatch NoMatch) *Snapshot {
 		policies: slices.SortedFunc(slices.Values(policies), func(a, b *Policy) int { return strings.Compare(a.Name, b.Name) }),
 		noMatch:  noMatch,
 		scopes:   cache.NewMemo[string, *scope](maxScopes),
+		views:    cache.NewMemo[viewKey, unique.Handle[[32]byte]](maxScopes),
 		distinct: make(map[[32]byte]*scope),
 	}
 	all := newScope(s.policies, noMatch)
@@ -132,6 +138,7 @@ func (s *Snapshot) Policies() int { return len(s.policies) }
 type scope struct {
 	policies    []*Policy
 	noMatch     NoMatch
+	keeps       bool // a policy says something else of what was there before
 	fingerprint [32]byte
 	rules       unique.Handle[[32]byte] // the fingerprint in one word
 	short       string
@@ -158,6 +165,7 @@ func newScope(policies []*Policy, noMatch NoMatch) *scope {
 		h.Write(p.Fingerprint[:])
 	}
 	sc := &scope{policies: policies, noMatch: noMatch, rulings: cache.NewMemo[rulingKey, *Ruling](maxRulings)}
+	sc.keeps = slices.ContainsFunc(policies, func(p *Policy) bool { return p.AllowUnchanged })
 	h.Sum(sc.fingerprint[:0])
 	sc.rules = unique.Make(sc.fingerprint)
 	sc.short = hex.EncodeToString(sc.fingerprint[:6])

@@ -7,10 +7,11 @@ import (
 	"sluice/cache"
 )
 
-// verdictKey is what a verdict depends on: the rules for the namespace, and the image as it was sent. The cache
-// compares the whole of it on every hit: an unkeyed hash alone could be brought to collide by a pod's author.
+// verdictKey is what a verdict depends on: the rules for the namespace, what is asked by them and with whose access, and
+// the image as it was sent. The cache compares the whole of it on every hit: an unkeyed hash alone could be brought to
+// collide by a pod's author.
 type verdictKey struct {
-	rules unique.Handle[[32]byte] // the whole fingerprint: equal if, and only if, those are
+	view  unique.Handle[[32]byte] // the whole fingerprint: equal if, and only if, those are
 	image string
 }
 
@@ -35,7 +36,7 @@ func verdictCost(k verdictKey, v *Verdict) int64 {
 
 // verdictBytes is about how much memory a verdict takes that is remembered, what finds it included.
 func verdictBytes(k verdictKey, v *Verdict) int64 {
-	n := cache.Overhead[verdictKey, *Verdict]() + int64(unsafe.Sizeof(*v)) + text(len(k.image))
+	n := cache.Overhead[verdictKey, *Verdict]() + int64(unsafe.Sizeof(*v)) + text(len(k.image)) + text(len(v.Rewrite))
 	if v.shape()&shapePinned == 0 {
 		n += text(len(v.Digest))
 	}
