@@ -120,6 +120,10 @@ func (c *compiler) policy(w *ImagePolicy) *engine.Policy {
 		AllowTTL:    defaultAllowTTL,
 		DenyTTL:     defaultDenyTTL,
 		Message:     w.Spec.Message,
+
+		Pin:              w.Spec.Pin,
+		AlwaysPullImages: w.Spec.AlwaysPullImages,
+		AllowUnchanged:   choose(c, "$.spec.unchangedImages", w.Spec.UnchangedImages, unchanged()),
 	}
 	if !c.missing("$.metadata.name", "every policy has one") {
 		c.name("$.metadata.name", w.Metadata.Name)
@@ -132,8 +136,8 @@ func (c *compiler) policy(w *ImagePolicy) *engine.Policy {
 	p.Threshold = c.threshold(w.Spec.Threshold, p.Authorities)
 	p.Platforms = c.platforms(w.Spec.Platforms, len(p.Authorities) > 0)
 	tagsAsk := w.Spec.Tags != nil && (len(w.Spec.Tags.Deny) > 0 || w.Spec.Tags.RequireDigest)
-	if len(c.errs) == 0 && !tagsAsk && len(p.Authorities) == 0 {
-		c.fail("$.spec", "this policy asks for nothing, so every image would pass it; add tags or authorities")
+	if len(c.errs) == 0 && !tagsAsk && !p.Pin && len(p.Authorities) == 0 {
+		c.fail("$.spec", "this policy asks for nothing, so every image would pass it; add tags, authorities or pin: true")
 	}
 	return p
 }
@@ -185,6 +189,8 @@ func onErrors() []choice[engine.OnError] {
 		{"allow", engine.OnErrorAllow},
 	}
 }
+
+func unchanged() []choice[bool] { return []choice[bool]{{"check", false}, {"allow", true}} }
 
 func actions() []choice[engine.Static] {
 	return []choice[engine.Static]{{"pass", engine.StaticPass}, {"fail", engine.StaticFail}}

@@ -65,6 +65,11 @@ func fingerprint(p *engine.Policy, namespaces []string) [32]byte {
 	w.list(int(p.AllowTTL))
 	w.list(int(p.DenyTTL))
 	w.text(p.Message)
+	if p.Pin || p.AlwaysPullImages || p.AllowUnchanged { // else it is that of before there were these
+		w.text(strconv.FormatBool(p.Pin))
+		w.text(strconv.FormatBool(p.AlwaysPullImages))
+		w.text(strconv.FormatBool(p.AllowUnchanged))
+	}
 	return [32]byte(w.h.Sum(nil))
 }
 

@@ -22,6 +22,7 @@ func everything(t *testing.T) *engine.Policy {
 		Name: "p", Images: []engine.Glob{glob("a")}, Tags: engine.Tags{Deny: []engine.Glob{glob("b")}, RequireDigest: true},
 		Threshold: 2, Platforms: engine.Platforms{OrEvery: true, List: []string{"linux/amd64"}},
 		Mode: engine.Warn, OnError: engine.OnErrorRetry, AllowTTL: 1, DenyTTL: 1, Message: "m",
+		Pin: true, AlwaysPullImages: true, AllowUnchanged: true,
 		Authorities: []*engine.Authority{{
 			Name: "a", Static: engine.StaticPass, Trust: &engine.Trust{ID: "1"},
 			Repository:  engine.Repository{Registry: "r", Path: "p"},
@@ -59,10 +60,14 @@ func TestFingerprintCoversTheEngine(t *testing.T) {
 		"Policy.AllowTTL":    func(p *engine.Policy) { p.AllowTTL = 2 },
 		"Policy.DenyTTL":     func(p *engine.Policy) { p.DenyTTL = 2 },
 		"Policy.Message":     func(p *engine.Policy) { p.Message = "" },
+		"Policy.Pin":         func(p *engine.Policy) { p.Pin = false },
 		"Tags.Deny":          func(p *engine.Policy) { p.Tags.Deny = nil },
 		"Tags.RequireDigest": func(p *engine.Policy) { p.Tags.RequireDigest = false },
 		"Platforms.OrEvery":  func(p *engine.Policy) { p.Platforms.OrEvery = false },
 		"Platforms.List":     func(p *engine.Policy) { p.Platforms.List[0] = "linux/arm64" },
+
+		"Policy.AlwaysPullImages": func(p *engine.Policy) { p.AlwaysPullImages = false },
+		"Policy.AllowUnchanged":   func(p *engine.Policy) { p.AllowUnchanged = false },
 
 		"Authority.Name":                  func(p *engine.Policy) { first(p).Name = "z" },
 		"Authority.Static":                func(p *engine.Policy) { first(p).Static = engine.StaticFail },

@@ -97,11 +97,14 @@ func TestFingerprintChanges(t *testing.T) {
 		"spec.authorities.keyless.trustedRoot.timestampAuthorities.uri":          {{"https://tsa.example.com", "https://tsa.example.org"}},
 		"spec.authorities.keyless.trustedRoot.timestampAuthorities.chain.file":   {{"chain: pki/tsa.pem", "chain: pki/chain.pem"}},
 		"spec.authorities.keyless.trustedRoot.timestampAuthorities.chain.data":   {{`[{chain: {data: "env://TSA"}`, `[{chain: {data: "env://CA"}`}},
-		"spec.mode":           {{"mode: warn", "mode: enforce"}},
-		"spec.onError":        {{"defer", "deny"}, {"defer", "retry"}, {"defer", "allow"}},
-		"spec.cache.allowTTL": {{"allowTTL: 1h", "allowTTL: 2h"}, {"allowTTL: 1h, ", ""}},
-		"spec.cache.denyTTL":  {{"denyTTL: 2s", "denyTTL: 1s"}, {"  cache: {allowTTL: 1h, denyTTL: 2s}", ""}},
-		"spec.message":        {{"message: Ask.", "message: Ask"}, {"  message: Ask.", ""}},
+		"spec.mode":             {{"mode: warn", "mode: enforce"}},
+		"spec.pin":              {{"  pin: true\n", ""}, {"  pin: true\n  alwaysPullImages: true\n", ""}},
+		"spec.onError":          {{"defer", "deny"}, {"defer", "retry"}, {"defer", "allow"}},
+		"spec.alwaysPullImages": {{"  alwaysPullImages: true\n", "  alwaysPullImages: false\n"}},
+		"spec.unchangedImages":  {{"unchangedImages: allow", "unchangedImages: check"}},
+		"spec.cache.allowTTL":   {{"allowTTL: 1h", "allowTTL: 2h"}, {"allowTTL: 1h, ", ""}},
+		"spec.cache.denyTTL":    {{"denyTTL: 2s", "denyTTL: 1s"}, {"  cache: {allowTTL: 1h, denyTTL: 2s}", ""}},
+		"spec.message":          {{"message: Ask.", "message: Ask"}, {"  message: Ask.", ""}},
 		// These say what the document is and have one value only.
 		"apiVersion": nil,
 		"kind":       nil,
@@ -192,7 +195,7 @@ func TestFingerprintStays(t *testing.T) {
 	}
 	const short = "apiVersion: sluice/v1\nkind: ImagePolicy\nmetadata: {name: x}\nspec: {images: [{glob: '**'}], tags: {deny: [latest]"
 	const signed = ", authorities: [{key: {file: keys/p256.pub}"
-	defaults := parseOne(t, short+", requireDigest: false}"+signed+", requireReferenceMatch: false}], threshold: 1, platforms: index, mode: enforce, onError: deny, cache: {allowTTL: 5m, denyTTL: 15s}}")
+	defaults := parseOne(t, short+", requireDigest: false}"+signed+", requireReferenceMatch: false}], threshold: 1, platforms: index, mode: enforce, onError: deny, pin: false, alwaysPullImages: false, unchangedImages: check, cache: {allowTTL: 5m, denyTTL: 15s}}")
 	if parseOne(t, short+"}"+signed+"}]}").Fingerprint != defaults.Fingerprint {
 		t.Error("writing a default changes the fingerprint")
 	}

@@ -54,7 +54,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, p := range policies {
 			if p.Name == "" || len(p.Images) == 0 || p.AllowTTL <= 0 || p.DenyTTL <= 0 || p.Fingerprint == [32]byte{} ||
-				len(p.Authorities) == 0 && len(p.Tags.Deny) == 0 && !p.Tags.RequireDigest {
+				len(p.Authorities) == 0 && len(p.Tags.Deny) == 0 && !p.Tags.RequireDigest && !p.Pin {
 				t.Fatalf("a policy that is none: %+v", p)
 			}
 			for _, a := range p.Authorities {

@@ -116,9 +116,9 @@ func TestCompile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := fmt.Sprintln(p.Name, p.Images, p.Tags, p.Mode, p.OnError, p.AllowTTL, p.DenyTTL, p.Message, len(p.Authorities), p.Threshold, p.Platforms)
+	got := fmt.Sprintln(p.Name, p.Images, p.Tags, p.Mode, p.OnError, p.AllowTTL, p.DenyTTL, p.Message, len(p.Authorities), p.Threshold, p.Platforms, p.Pin, p.AlwaysPullImages, p.AllowUnchanged)
 	want := fmt.Sprintln("production-is-signed", "[registry.example.com/team/** nginx]", "{[latest dev-*] true}", engine.Warn,
-		engine.OnErrorDefer, time.Hour, 2*time.Second, "Ask.", 8, 2, "{false [linux/amd64 linux/arm64/v8]}")
+		engine.OnErrorDefer, time.Hour, 2*time.Second, "Ask.", 8, 2, "{false [linux/amd64 linux/arm64/v8]}", true, true, true)
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -159,7 +159,7 @@ func TestDefaults(t *testing.T) {
 	t.Parallel()
 	p := parseOne(t, "apiVersion: sluice/v1\nkind: ImagePolicy\nmetadata: {name: x}\nspec: {images: [{glob: '**'}], tags: {requireDigest: true}}")
 	if p.Mode != engine.Enforce || p.OnError != engine.OnErrorDeny || p.AllowTTL != 5*time.Minute || p.DenyTTL != 15*time.Second ||
-		p.Message != "" || p.Authorities != nil || !p.Namespaces.Match("any") {
+		p.Message != "" || p.Authorities != nil || p.Pin || p.AlwaysPullImages || p.AllowUnchanged || !p.Namespaces.Match("any") {
 		t.Errorf("%+v", p)
 	}
 }
@@ -204,7 +204,11 @@ func TestExamples(t *testing.T) {
 	if matched != 4 || exempt.Authorities[0].Static != engine.StaticPass || exempt.Namespaces.Match("default") {
 		t.Errorf("%d matched: %+v", matched, exempt)
 	}
-	if set, err := policy.Load([]string{"testdata/examples"}, checked()); err != nil || len(set.Policies) != 10 {
+	pinned := readExample(t, "pinned.yaml")[0]
+	if !pinned.Pin || !pinned.AlwaysPullImages || !pinned.AllowUnchanged || pinned.Authorities != nil || pinned.OnError != engine.OnErrorDefer {
+		t.Errorf("%+v", pinned)
+	}
+	if set, err := policy.Load([]string{"testdata/examples"}, checked()); err != nil || len(set.Policies) != 11 {
 		t.Errorf("%v", err)
 	}
 }
@@ -253,6 +257,8 @@ spec:
   tags:
     deny: [latest, dev-*]
     requireDigest: true
+  pin: true
+  alwaysPullImages: true
   threshold: 2
   platforms: [linux/amd64, linux/arm64/v8]
   authorities:
@@ -315,6 +321,7 @@ spec:
     static: {action: fail}
   mode: warn
   onError: defer
+  unchangedImages: allow
   cache: {allowTTL: 1h, denyTTL: 2s}
   message: Ask.
 `

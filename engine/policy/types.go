@@ -29,7 +29,7 @@ type Metadata struct {
 }
 
 // Spec is what the policy is about and what it asks for. It asks for something of the tags, or of the signatures, or
-// of both.
+// that there is a digest, or for several of these.
 type Spec struct {
 	// The namespaces that the policy is for, as patterns in which * is any run of characters. One that begins with !
 	// excludes (quote it: YAML reads ! itself). Absent means every namespace.
@@ -37,8 +37,15 @@ type Spec struct {
 	// The images that the policy is for: those that match at least one of these.
 	Images []Image `yaml:"images"`
 	Tags   *Tags   `yaml:"tags,omitempty"`
-	// Who may vouch for an image. Any one of them suffices, unless threshold says how many. Absent means that the tags
-	// alone decide.
+	// Whether an image must have a digest to pass: its own, or the one that its tag points at now. The mutating webhook
+	// then writes that digest behind the tag, so that what was judged is what runs. A tag that tags.deny denies is not
+	// given one.
+	Pin bool `yaml:"pin,omitempty"`
+	// Whether the mutating webhook sets imagePullPolicy: Always, so that a node which holds the image already does not
+	// start it for a pod whose credentials can't pull it.
+	AlwaysPullImages bool `yaml:"alwaysPullImages,omitempty"`
+	// Who may vouch for an image. Any one of them suffices, unless threshold says how many. Absent means that tags
+	// and pin alone decide.
 	Authorities []Authority `yaml:"authorities,omitempty"`
 	// How many of the authorities must vouch for an image, each for itself. Absent means 1.
 	Threshold int `yaml:"threshold,omitempty"`
@@ -52,10 +59,14 @@ type Spec struct {
 	Mode string `yaml:"mode,omitempty"`
 	// What happens to an image whose facts cannot be had, because the registry does not answer, say. deny denies it
 	// and says what failed; retry makes the apiserver ask again; defer leaves it to the apiserver's own defaultAllow;
-	// allow allows it and says so in the audit annotations. Content that breaks the rules or the bounds is denied
-	// whatever stands here, since whoever may push can make such content.
+	// allow allows it and says so in the audit annotations. Where the apiserver asks by an admission webhook, retry and
+	// defer leave it to that webhook's failurePolicy. Content that breaks the rules or the bounds is denied whatever
+	// stands here, since whoever may push can make such content.
 	OnError string `yaml:"onError,omitempty"`
-	Cache   *Cache `yaml:"cache,omitempty"`
+	// What happens on an update to an image that the object had before, where the validating webhook sees that: check
+	// judges it like any other; allow lets it stay without a look, if every policy that is for the image says so.
+	UnchangedImages string `yaml:"unchangedImages,omitempty"`
+	Cache           *Cache `yaml:"cache,omitempty"`
 	// What the author of a denied pod should do, in one line that is part of every denial.
 	Message string `yaml:"message,omitempty"`
 }
