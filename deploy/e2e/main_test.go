@@ -13,9 +13,12 @@ import (
 // The programs that deploy/e2e/run puts in place.
 const tools = "../../.cache/e2e/bin"
 
-var programs = struct{ sluice, bench, cosign, cosign3, registry, fulcio, rekor2, tsa, h2spec string }{
+var programs = struct {
+	sluice, bench, cosign, cosign3, registry, fulcio, rekor2, tsa, h2spec, etcd, apiserver, kubectl, helm string
+}{
 	tool("sluice"), tool("sluice-bench"), tool("cosign"), tool("v3/cosign"), tool("docker-registry"),
 	tool("fulcio"), tool("rekor-server"), tool("timestamp-server"), tool("h2spec"),
+	tool("etcd"), tool("kube-apiserver"), tool("kubectl"), tool("helm"),
 }
 
 func tool(name string) string {
@@ -43,7 +46,7 @@ func main(m *testing.M) int {
 	}
 	for _, p := range []string{
 		programs.sluice, programs.bench, programs.cosign, programs.cosign3, programs.registry, programs.fulcio, programs.rekor2,
-		programs.tsa, programs.h2spec,
+		programs.tsa, programs.h2spec, programs.etcd, programs.apiserver, programs.kubectl,
 	} {
 		if _, err := os.Stat(p); err != nil {
 			fmt.Fprintf(os.Stderr, "e2e: %v\ne2e: deploy/e2e/run puts it there, and runs this suite\n", err)
@@ -70,6 +73,7 @@ func main(m *testing.M) int {
 	}
 	defer shared.registry.process.kill()
 	defer stopKeyless()
+	defer stopClusters()
 	return m.Run()
 }
 
@@ -95,7 +99,10 @@ func raiseLoopback() error {
 const patience = 15 * time.Second
 
 // poll calls what until it returns nil, for as long as patience lasts.
-func poll(what func() error) error {
+func poll(what func() error) error { return pollFor(patience, what) }
+
+// pollFor is poll for what needs a patience of its own.
+func pollFor(patience time.Duration, what func() error) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	var err error
