@@ -21,7 +21,7 @@ func TestHitAllocatesNothing(t *testing.T) {
 	} {
 		reader := bytes.NewReader(body)
 		one := func() {
-			x := f.door.acquire()
+			x := f.door.acquire(imageReview)
 			reader.Reset(body)
 			if status, ended := f.receive(x, reader, int64(len(body))); status != 200 || !ended || !bytes.Contains(x.reply, []byte(`"allowed":true`)) {
 				t.Fatalf("%d %s", status, x.reply)

@@ -127,8 +127,14 @@ func (s *Server) handshake(c *conn) error {
 		return err
 	}
 	s.counters.handshakes.Add(1)
-	if state := c.ConnectionState(); len(state.VerifiedChains) > 0 {
+	state := c.ConnectionState()
+	certified, err := s.credentials.certify(c.line.identity, state)
+	switch {
+	case certified:
 		c.certified, c.client = true, clientName(state)
+	case err != nil && s.complaints.now():
+		s.config.Logger.Warn("a client certificate is not accepted, and its caller is answered as anyone is",
+			"remote", c.line.RemoteAddr().String(), "error", clip(err.Error(), maxDetail))
 	}
 	return c.line.SetDeadline(time.Time{})
 }

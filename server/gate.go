@@ -92,6 +92,8 @@ type line struct {
 	queue int
 	held  bool // a place
 
+	identity *identity // that the handshake goes by; nil before it is known
+
 	eager
 }
 

@@ -51,7 +51,8 @@ func (s *Server) serveH1(ctx *fasthttp.RequestCtx) {
 	if !c.certified { // else nobody looks at it
 		authorization = ctx.Request.Header.Peek("Authorization")
 	}
-	if r := s.admit(c, ctx.IsPost(), ctx.Path(), authorization); r != admitted {
+	k, known := s.doors[string(ctx.Path())]
+	if r := s.admit(c, k, known, ctx.IsPost(), authorization); r != admitted {
 		if size != 0 {
 			s.hangUpH1(ctx, c)
 		}
@@ -61,11 +62,11 @@ func (s *Server) serveH1(ctx *fasthttp.RequestCtx) {
 			ctx.Response.Header.Set("Allow", "POST")
 		}
 	} else {
-		x := s.door.acquire()
+		x := s.door.acquire(k)
 		x.protocol, x.client, x.query = protocolH1, c.client, ctx.URI().QueryString()
 		x.carrier = (*h1Headers)(&ctx.Request.Header)
-		if c.certified && 0 < size && size <= freeBody {
-			hc.again.learn(raw, ctx)
+		if (c.certified || s.open(k)) && 0 < size && size <= freeBody {
+			hc.again.learn(raw, ctx, k)
 		}
 		status, ended := s.receive(x, body, size)
 		ctx.Response.SetBody(x.reply)
@@ -91,9 +92,10 @@ func respondH1(ctx *fasthttp.RequestCtx, status int) {
 	ctx.Response.Header.SetContentType(contentType)
 }
 
-// failH1 answers requests whose head cannot be read. Nobody knows what was asked, so that it may have been a review.
+// failH1 answers requests whose head cannot be read. Nobody knows what was asked, so that it may have been a review. If it
+// was an AdmissionReview, the answer is none to it, and the webhook's failurePolicy decides.
 func (s *Server) failH1(ctx *fasthttp.RequestCtx, err error) {
-	x := s.door.acquire()
+	x := s.door.acquire(imageReview)
 	defer s.door.release(x)
 	x.protocol = protocolH1
 	if c, ok := ctx.Conn().(*h1Conn); ok {

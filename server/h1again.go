@@ -10,11 +10,12 @@ import (
 
 // again is the head of a request that has been admitted on this connection, with the place of its body's length. An
 // apiserver sends the same head each time, and so the next request needs no parsing: its head is compared. It is kept
-// for callers with a certificate alone, so that a token is looked at each time, and says nothing that could mean
-// something else the second time.
+// where nobody looks at a token, for callers with a certificate and at doors that are open to anyone, and says nothing that
+// could mean something else the second time.
 type again struct {
 	before, after []byte // of the digits; empty: there is no such head
 	query         []byte
+	kind          kind // of the door
 }
 
 // maxAgain is how large such a head may be: each connection keeps one.
@@ -27,7 +28,7 @@ var (
 
 // learn takes over the head of the request that fasthttp has just read, if it will do. raw is what the first read of it has
 // brought.
-func (a *again) learn(raw []byte, ctx *fasthttp.RequestCtx) {
+func (a *again) learn(raw []byte, ctx *fasthttp.RequestCtx, k kind) {
 	h := &ctx.Request.Header
 	end := bytes.Index(raw, headEnd) + len(headEnd)
 	at := bytes.Index(raw, lengthKey) + len(lengthKey)
@@ -42,7 +43,7 @@ func (a *again) learn(raw []byte, ctx *fasthttp.RequestCtx) {
 		return
 	}
 	a.before, a.after = append(a.before[:0], raw[:at]...), append(a.after[:0], raw[at+digits:end]...)
-	a.query = append(a.query[:0], ctx.URI().QueryString()...)
+	a.query, a.kind = append(a.query[:0], ctx.URI().QueryString()...), k
 }
 
 // body returns the body of a request that has this head, if all of it and nothing else is in raw.
@@ -71,12 +72,12 @@ func (a *again) body(raw []byte) ([]byte, bool) {
 func (c *h1Conn) repeat(raw []byte) (bool, error) {
 	s := c.server
 	body, ok := c.again.body(raw)
-	if !ok || int64(len(body)) > s.config.MaxBody || s.closing.Load() { // when the connection is to end, the answer says so
+	if !ok || int64(len(body)) > s.maxBody(c.again.kind) || s.closing.Load() { // when the connection is to end, the answer says so
 		return false, nil
 	}
 	c.active.Store(true)
 	defer c.active.Store(false)
-	x := s.door.acquire()
+	x := s.door.acquire(c.again.kind)
 	defer s.door.release(x)
 	x.protocol, x.client, x.query = protocolH1, c.client, c.again.query
 	x.body = append(x.space(len(body))[:0], body...)

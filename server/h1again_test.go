@@ -189,7 +189,7 @@ func TestTheSameHeadIsKnown(t *testing.T) {
 				t.Fatal(err)
 			}
 			var a again
-			a.learn([]byte(c.first), &ctx)
+			a.learn([]byte(c.first), &ctx, imageReview)
 			body, known := a.body([]byte(c.second))
 			if known != c.known || known && (body[0] != '{' || !bytes.HasSuffix(body, []byte("}\n"))) {
 				t.Errorf("known: %t, body %q", known, body)

@@ -69,32 +69,53 @@ func (c h2Conn) BeforeWait(f func()) { c.line.waits = f }
 type h2Door struct {
 	server *Server
 	conn   *conn
-	known  string // the path that a certified caller was last admitted at, with its query: nearly always the next one, too
+
+	// By door, the path at which a caller was last admitted whose token nobody looks at, with its query: nearly always the
+	// next one, too.
+	known [numKinds]string
 }
 
 var _ h2.Handler = (*h2Door)(nil)
 
-// why says whether a request may be a review.
-func (h *h2Door) why(r *h2.Request) refusal {
+// at finds the door that a request is for.
+func (h *h2Door) at(r *h2.Request) (kind, bool) {
+	for k := range h.known {
+		if h.known[k] != "" && r.Path == h.known[k] {
+			return kind(k), true
+		}
+	}
 	path, _, _ := strings.Cut(r.Path, "?")
 	if strings.IndexByte(path, '%') >= 0 {
 		if plain, err := url.PathUnescape(path); err == nil {
 			path = plain
 		}
 	}
-	return h.server.admit(h.conn, r.Method == "POST", []byte(path), []byte(r.Authorization))
+	k, ok := h.server.doors[path]
+	return k, ok
+}
+
+// why says whether a request may be a review.
+func (h *h2Door) why(r *h2.Request) refusal {
+	k, ok := h.at(r)
+	return h.server.admit(h.conn, k, ok, r.Method == "POST", []byte(r.Authorization))
 }
 
 // Head admits a request.
 func (h *h2Door) Head(r *h2.Request) bool {
-	if h.known != "" && r.Path == h.known && r.Method == "POST" {
-		return true
+	if r.Method == "POST" {
+		for _, path := range h.known {
+			if path != "" && r.Path == path {
+				return true
+			}
+		}
 	}
-	ok := h.why(r) == admitted
-	if ok && h.conn.certified {
-		h.known = r.Path
+	if h.why(r) != admitted {
+		return false
 	}
-	return ok
+	if k, _ := h.at(r); h.conn.certified || h.server.open(k) {
+		h.known[k] = r.Path
+	}
+	return true
 }
 
 // Refuse answers a request that was not admitted.
@@ -111,8 +132,8 @@ func (h *h2Door) Refuse(r *h2.Request, _ []byte) h2.Reply {
 }
 
 // exchange begins one.
-func (h *h2Door) exchange() *exchange {
-	x := h.server.door.acquire()
+func (h *h2Door) exchange(k kind) *exchange {
+	x := h.server.door.acquire(k)
 	x.protocol, x.client = protocolH2, h.conn.client
 	return x
 }
@@ -137,9 +158,11 @@ func (h *h2Door) answer(x *exchange, status int, dst []byte) h2.Reply {
 
 // Small decides a review if that takes no waiting.
 func (h *h2Door) Small(r *h2.Request, body, dst []byte) (h2.Reply, h2.Job) {
-	s, x := h.server, h.exchange()
-	if int64(len(body)) > s.config.MaxBody {
-		return h.answer(x, s.door.unusable(x, unusableTooLarge, s.tooLarge()), dst), nil
+	k, _ := h.at(r)
+	s, x := h.server, h.exchange(k)
+	if int64(len(body)) > s.maxBody(k) {
+		x.body = append(x.space(foretaste)[:0], body[:min(len(body), foretaste)]...)
+		return h.answer(x, s.door.unusable(x, unusableTooLarge, s.tooLarge(k)), dst), nil
 	}
 	x.body = append(x.space(len(body))[:0], body...)
 	status, ok := s.door.hit(x)
@@ -151,7 +174,8 @@ func (h *h2Door) Small(r *h2.Request, body, dst []byte) (h2.Reply, h2.Job) {
 
 // Large reads a review as HTTP/1.1 does.
 func (h *h2Door) Large(r *h2.Request) h2.Job {
-	return h.job(h.exchange(), r, r.ContentLength)
+	k, _ := h.at(r)
+	return h.job(h.exchange(k), r, r.ContentLength)
 }
 
 // Fail denies a request that did not arrive whole.
@@ -159,7 +183,8 @@ func (h *h2Door) Fail(r *h2.Request, why h2.Failure, dst []byte) h2.Reply {
 	if why == h2.HeadTooLarge && h.why(r) == refusedCaller { // the only failure that Head did not come before
 		return h.Refuse(r, dst)
 	}
-	d, x := &h.server.door, h.exchange()
+	k, _ := h.at(r)
+	d, x := &h.server.door, h.exchange(k)
 	status := statusOK
 	switch why {
 	case h2.BodyTooLate:

@@ -309,7 +309,7 @@ func hitReviews() (all []namedReview) {
 
 // decideHit has a copy of a review decided, as the protocols do.
 func decideHit(t testing.TB, f *fixture, body []byte) {
-	x := f.door.acquire()
+	x := f.door.acquire(imageReview)
 	x.body = x.space(len(body))
 	copy(x.body, body)
 	if status := f.door.decide(x); status != 200 || !x.result.Hit || !x.answer.Allowed {
@@ -322,7 +322,7 @@ func decideHit(t testing.TB, f *fixture, body []byte) {
 func warm(t testing.TB, f *fixture, body []byte) {
 	t.Helper()
 	for range 2 {
-		x := f.door.acquire()
+		x := f.door.acquire(imageReview)
 		x.body = bytes.Clone(body)
 		f.door.decide(x)
 		hit := x.result.Hit

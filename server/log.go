@@ -50,11 +50,13 @@ func (d *door) logReview(x *exchange, took time.Duration) {
 	if !d.logger.Enabled(d.base, level) {
 		return
 	}
-	attrs := append(make([]slog.Attr, 0, 10),
+	attrs := append(make([]slog.Attr, 0, 16),
 		slog.String("outcome", x.result.Outcome.String()),
 		slog.String("reason", x.result.Reason.String()),
-		slog.String("namespace", clip(x.request.Namespace, maxLogged)),
 	)
+	if x.kind == imageReview {
+		attrs = append(attrs, slog.String("namespace", clip(x.request.Namespace, maxLogged)))
+	}
 	var images []loggedImage
 	more := 0
 	for _, v := range x.result.Images() {
@@ -96,6 +98,9 @@ func (d *door) logNoRoom(x *exchange, reason string) {
 
 // log adds what every record says.
 func (d *door) log(x *exchange, level slog.Level, text string, took time.Duration, attrs []slog.Attr) {
+	if x.kind != imageReview {
+		attrs = x.describe(attrs)
+	}
 	attrs = append(attrs, slog.String("protocol", x.protocol.String()))
 	if x.client != "" {
 		attrs = append(attrs, slog.String("client", clip(x.client, maxLogged)))

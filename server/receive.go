@@ -28,15 +28,17 @@ func (s *Server) receive(x *exchange, body io.Reader, size int64) (status int, e
 
 // take is receive without its safety net.
 func (s *Server) take(x *exchange, body io.Reader, size int64) (status int, ended bool) {
-	d, limit := &s.door, s.config.MaxBody
+	d, limit := &s.door, s.maxBody(x.kind)
 	switch {
 	case body == nil:
 		x.body = nil
 	case size > limit:
-		n, err := io.Copy(io.Discard, io.LimitReader(body, min(size, limit+discardLimit)))
-		return d.unusable(x, unusableTooLarge, s.tooLarge()), err == nil && n == size
+		begun := x.taste(body)
+		n, err := io.Copy(io.Discard, io.LimitReader(body, min(size, limit+discardLimit)-begun))
+		return d.unusable(x, unusableTooLarge, s.tooLarge(x.kind)), err == nil && begun+n == size
 	case size > freeBody:
 		if !s.room(x, size) {
+			x.taste(body)
 			return d.noRoom(x), false
 		}
 		defer s.bodies.release(size)
@@ -58,11 +60,12 @@ func (s *Server) take(x *exchange, body io.Reader, size int64) (status int, ende
 // receiveUnknown reads a body that does not say how long it is. The plugin sends none of those. Beyond what is free,
 // such a body takes the room of the largest one.
 func (s *Server) receiveUnknown(x *exchange, body io.Reader) (status int, ended bool) {
-	d, limit := &s.door, s.config.MaxBody
+	d, limit := &s.door, s.maxBody(x.kind)
 	first := x.space(int(min(freeBody, limit)))
 	n, err := fill(body, first)
 	if err == nil && int64(n) < limit {
 		if !s.room(x, limit) {
+			x.body = first[:n]
 			return d.noRoom(x), false
 		}
 		defer s.bodies.release(limit)
@@ -77,7 +80,7 @@ func (s *Server) receiveUnknown(x *exchange, body io.Reader) (status int, ended 
 	case err == nil: // full to the limit, so whatever follows is beyond it
 		over, err := io.Copy(io.Discard, io.LimitReader(body, discardLimit))
 		if err != nil || over > 0 {
-			return d.unusable(x, unusableTooLarge, s.tooLarge()), err == nil && over < discardLimit
+			return d.unusable(x, unusableTooLarge, s.tooLarge(x.kind)), err == nil && over < discardLimit
 		}
 	case !errors.Is(err, io.EOF):
 		return d.unusable(x, unusableIncomplete, incomplete(err)), false
@@ -102,6 +105,18 @@ func fill(r io.Reader, b []byte) (n int, err error) {
 	return n, err
 }
 
+// taste reads the beginning of a body that is not going to be read, for what the answer has to repeat of it, and returns
+// how much that was.
+func (x *exchange) taste(body io.Reader) int64 {
+	if x.kind == imageReview {
+		return 0
+	}
+	x.body = x.space(foretaste)
+	n, _ := fill(body, x.body)
+	x.body = x.body[:n]
+	return int64(n)
+}
+
 // space returns n bytes to read a small body into, which belong to x.
 func (x *exchange) space(n int) []byte {
 	if n > cap(x.small) {
@@ -124,9 +139,9 @@ func (s *Server) room(x *exchange, n int64) bool {
 	return ok
 }
 
-func (s *Server) tooLarge() string {
+func (s *Server) tooLarge(k kind) string {
 	return fmt.Sprintf("the review is larger than the %d bytes that are read; a smaller pod passes, or the operators raise the limit on bodies",
-		s.config.MaxBody)
+		s.maxBody(k))
 }
 
 func incomplete(err error) string {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"log/slog"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +17,12 @@ import (
 	"sluice/server/wire"
 )
 
+// The only reviews there are at the doors for ImageReview.
+const (
+	reviewKind    = "ImageReview"
+	reviewVersion = "imagepolicy.k8s.io/v1alpha1"
+)
+
 // Decider decides reviews. [engine.Engine] is one. Its methods are called concurrently.
 type Decider interface {
 	// Hit decides without waiting if it can, and otherwise returns false. It allocates nothing.
@@ -27,13 +32,7 @@ type Decider interface {
 	Decide(ctx context.Context, req *engine.Request, res *engine.Result)
 }
 
-// The only reviews there are.
-const (
-	reviewKind    = "ImageReview"
-	reviewVersion = "imagepolicy.k8s.io/v1alpha1"
-)
-
-// The answers. Anything but 200 is a failure to the plugin, whose defaultAllow then decides; 502 it repeats up to
+// The answers to an ImageReview. Anything but 200 is a failure to the plugin, whose defaultAllow then decides; 502 it repeats up to
 // five times, 503 never. The words beside them are those by which Kubernetes' clients know what a Status is about:
 // with "BadGateway" in place of "InternalError", a 502 would not be repeated.
 const (
@@ -47,12 +46,15 @@ const (
 	wordShed  = "ServiceUnavailable"
 )
 
-// unusable says what is wrong with a request that is no review. Each is answered with 200 and allowed: false.
+// unusable says what is wrong with a request that is no review, or none of those that are taken. Each is answered with 200
+// and allowed: false.
 type unusable uint8
 
 const (
 	unusableJSON       unusable = iota // not a JSON document of the expected types
 	unusableKind                       // another kind or apiVersion
+	unusableUID                        // an AdmissionReview without a uid
+	unusableObject                     // an AdmissionReview of a kind whose images are not looked for
 	unusableEmpty                      // no containers
 	unusableTooLarge                   // over the limit on a body
 	unusableIncomplete                 // the body ended early, or did not arrive in time
@@ -62,15 +64,18 @@ const (
 )
 
 var unusableNames = [numUnusable]string{
-	unusableJSON: "not_json", unusableKind: "wrong_kind", unusableEmpty: "no_containers",
+	unusableJSON: "not_json", unusableKind: "wrong_kind", unusableUID: "no_uid", unusableObject: "unknown_object",
+	unusableEmpty:    "no_containers",
 	unusableTooLarge: "too_large", unusableIncomplete: "incomplete", unusableHTTP: "malformed_http",
 }
 
 func (u unusable) String() string { return unusableNames[u] }
 
-// door is the one way from request bytes to reply bytes, for both protocols.
+// door is the one way from request bytes to reply bytes, for both protocols and every kind of
+// review.
 type door struct {
 	decider  Decider
+	secrets  PullSecrets // nil: none
 	budget   time.Duration
 	base     context.Context // ends with the server
 	logger   *slog.Logger
@@ -84,6 +89,8 @@ type door struct {
 
 // exchange is one request and its reply, with the memory both need. It belongs to the goroutine that acquired it.
 type exchange struct {
+	kind kind // of the door
+
 	// Set by the adapter before decide.
 	body     []byte
 	query    []byte                     // of the URL, as it came
@@ -100,18 +107,26 @@ type exchange struct {
 	small   []byte  // where small bodies are read to
 	frame   []byte  // where HTTP/1.1 puts answers together
 	stripe  *stripe // the counters of the core, more or less, that uses this exchange
-	review  wire.Review
 	request engine.Request
 	result  engine.Result
-	answer  wire.Reply
 	broken  bool // a panic went through: not to be used again
+
+	review wire.Review // of an ImageReview
+	answer wire.Reply
+
+	admission *admission // of an AdmissionReview; nil if there was none yet
 }
 
-func (d *door) acquire() *exchange {
-	if x, ok := d.pool.Get().(*exchange); ok {
-		return x
+// acquire returns an exchange for a review of that kind.
+func (d *door) acquire(k kind) *exchange {
+	x, ok := d.pool.Get().(*exchange)
+	if !ok {
+		x = &exchange{stripe: &d.counters.stripes[d.made.Add(1)%stripes], begin: -1}
 	}
-	return &exchange{stripe: &d.counters.stripes[d.made.Add(1)%stripes], begin: -1}
+	if x.kind = k; k != imageReview && x.admission == nil {
+		x.admission = &admission{}
+	}
+	return x
 }
 
 // keptReply is how large a reply buffer may have grown and still be kept, along with everything that grew with it: as
@@ -123,7 +138,11 @@ func (d *door) release(x *exchange) {
 	if x.broken || cap(x.reply) > keptReply {
 		return
 	}
-	x.review.Reset()
+	if x.kind == imageReview {
+		x.review.Reset()
+	} else {
+		x.admission.reset()
+	}
 	x.body, x.query, x.ctx, x.carrier, x.client, x.waited, x.begin = nil, nil, nil, nil, "", 0, -1
 	x.request, x.answer.Reason, x.answer.Prepared = engine.Request{}, nil, nil
 	d.pool.Put(x)
@@ -157,12 +176,14 @@ func (d *door) rest(x *exchange) (status int) {
 // just now: the review's clock starts here.
 func (d *door) first(x *exchange) (status int, ok bool) {
 	x.begin = time.Since(d.epoch)
+	if x.kind != imageReview {
+		return d.firstAdmission(x)
+	}
 	if err := x.review.Decode(x.body); err != nil {
 		return d.unusable(x, unusableJSON, "the request is no ImageReview: "+err.Error()), true
 	}
 	if x.review.Kind != reviewKind || x.review.APIVersion != reviewVersion {
-		return d.unusable(x, unusableKind, "the request is no "+reviewKind+" of "+reviewVersion+": it is a "+
-			strconv.QuoteToASCII(clip(x.review.Kind, maxEcho))+" of "+strconv.QuoteToASCII(clip(x.review.APIVersion, maxEcho))), true
+		return d.unusable(x, unusableKind, notA(reviewKind, reviewVersion, x.review.Kind, x.review.APIVersion)), true
 	}
 	if len(x.review.Images) == 0 {
 		return d.unusable(x, unusableEmpty, "the review names no container; a pod has at least one"), true
@@ -198,7 +219,7 @@ func (d *door) miss(x *exchange) {
 	ctx, cancel := context.WithTimeout(ctx, d.within(x.query)-x.waited-d.took(x))
 	defer cancel()
 	if d.tracer == nil {
-		d.decider.Decide(ctx, &x.request, &x.result)
+		d.check(ctx, x)
 		return
 	}
 	if x.carrier != nil {
@@ -206,17 +227,29 @@ func (d *door) miss(x *exchange) {
 	}
 	ctx, span := d.tracer.Start(ctx, "review", trace.WithSpanKind(trace.SpanKindServer))
 	defer span.End()
-	d.decider.Decide(ctx, &x.request, &x.result)
+	d.check(ctx, x)
 	span.SetAttributes(
 		attribute.String("sluice.outcome", x.result.Outcome.String()),
 		attribute.String("sluice.reason", x.result.Reason.String()),
-		attribute.Int("sluice.images", len(x.request.Images)),
+		attribute.Int("sluice.images", len(x.request.Images)+len(x.request.Kept)),
+		attribute.String("sluice.door", x.kind.String()),
 	)
+}
+
+// check has the decider decide, which waits.
+func (d *door) check(ctx context.Context, x *exchange) {
+	if x.kind != imageReview && x.admission.unread {
+		d.load(ctx, x)
+	}
+	d.decider.Decide(ctx, &x.request, &x.result)
 }
 
 // write appends the answer in x.result to x.reply.
 func (d *door) write(x *exchange) int {
 	x.reply = x.reply[:0]
+	if x.kind != imageReview {
+		return d.writeAdmission(x)
+	}
 	message := x.result.Message()
 	switch x.result.Outcome {
 	case engine.Retry:
@@ -262,7 +295,7 @@ func (d *door) took(x *exchange) time.Duration {
 // done counts a review and writes it down.
 func (d *door) done(x *exchange) {
 	took := d.took(x)
-	x.stripe.count(x.result.Outcome, x.result.Reason, x.result.Hit, took)
+	x.stripe.count(x.kind, x.result.Outcome, x.result.Reason, x.result.Hit, took)
 	if x.result.Outcome != engine.Allow || d.logger.Enabled(d.base, slog.LevelDebug) {
 		d.logReview(x, took)
 	}
@@ -270,10 +303,10 @@ func (d *door) done(x *exchange) {
 
 // unusable denies a request that is no review.
 func (d *door) unusable(x *exchange, what unusable, reason string) int {
-	x.reply = appendDenial(x.reply[:0], reason, engine.ReasonInvalidRequest)
+	x.deny(x.reply[:0], reason, engine.ReasonInvalidRequest)
 	x.stripe.unusable[what].Add(1)
 	took := d.took(x)
-	x.stripe.count(engine.Deny, engine.ReasonInvalidRequest, false, took)
+	x.stripe.count(x.kind, engine.Deny, engine.ReasonInvalidRequest, false, took)
 	d.logUnusable(x, what, reason, took)
 	return statusOK
 }
@@ -282,8 +315,8 @@ func (d *door) unusable(x *exchange, what unusable, reason string) int {
 // make an admission of: large bodies are a pod's author's to make, as many as it takes.
 func (d *door) noRoom(x *exchange) int {
 	const reason = "too many large reviews are being read at once; the pod can be created again later"
-	x.reply = appendDenial(x.reply[:0], reason, engine.ReasonOverloaded)
-	x.stripe.count(engine.Deny, engine.ReasonOverloaded, false, x.waited)
+	x.deny(x.reply[:0], reason, engine.ReasonOverloaded)
+	x.stripe.count(x.kind, engine.Deny, engine.ReasonOverloaded, false, x.waited)
 	d.logNoRoom(x, reason)
 	return statusOK
 }
@@ -298,20 +331,22 @@ func (d *door) finish(x *exchange, status *int) {
 	x.broken = true
 	d.counters.panics.Add(1)
 	d.logger.Error("a panic was recovered, and the review denied", "panic", v, "stack", string(debug.Stack()))
-	x.reply = appendDenial(nil, "the review could not be decided because of an internal error", engine.ReasonInternal)
-	x.stripe.count(engine.Deny, engine.ReasonInternal, false, d.took(x))
+	x.deny(nil, "the review could not be decided because of an internal error", engine.ReasonInternal)
+	x.stripe.count(x.kind, engine.Deny, engine.ReasonInternal, false, d.took(x))
 	*status = statusOK
 }
 
-// appendDenial appends a denial that no engine made.
-func appendDenial(dst []byte, reason string, r engine.Reason) []byte {
-	return wire.AppendReply(dst, &wire.Reply{
-		Reason: []byte(reason),
-		Audit: []wire.Annotation{
-			{Key: "verdict", Value: []byte(engine.Deny.String())},
-			{Key: "reason", Value: []byte(r.String())},
-		},
-	})
+// deny replies with a denial that no engine made, in the memory of dst.
+func (x *exchange) deny(dst []byte, reason string, r engine.Reason) {
+	audit := []wire.Annotation{
+		{Key: "verdict", Value: []byte(engine.Deny.String())},
+		{Key: "reason", Value: []byte(r.String())},
+	}
+	if x.kind != imageReview {
+		x.reply = x.admission.deny(dst, x.body, reason, audit)
+		return
+	}
+	x.reply = wire.AppendReply(dst, &wire.Reply{Reason: []byte(reason), Audit: audit})
 }
 
 // within returns how long a review may take: the configured budget, or what the caller's ?timeout= says if that is

@@ -145,7 +145,7 @@ func TestStats(t *testing.T) {
 		t.Errorf("reasons: %s", diff)
 	}
 	if diff := cmp.Diff(map[string]uint64{
-		"not_json": 1, "wrong_kind": 1, "no_containers": 1, "too_large": 1, "incomplete": 0, "malformed_http": 0,
+		"not_json": 1, "wrong_kind": 1, "no_uid": 0, "unknown_object": 0, "no_containers": 1, "too_large": 1, "incomplete": 0, "malformed_http": 0,
 	}, st.Unusable); diff != "" {
 		t.Errorf("unusable: %s", diff)
 	}
@@ -210,7 +210,7 @@ func TestSpans(t *testing.T) {
 		if second.Parent().IsValid() {
 			t.Errorf("a review without a trace is under %v", second.Parent())
 		}
-		want := []attribute.KeyValue{attribute.String("sluice.outcome", "deny"), attribute.String("sluice.reason", "static_fail"), attribute.Int("sluice.images", 1)}
+		want := []attribute.KeyValue{attribute.String("sluice.outcome", "deny"), attribute.String("sluice.reason", "static_fail"), attribute.Int("sluice.images", 1), attribute.String("sluice.door", "imagereview")}
 		if diff := cmp.Diff(want, second.Attributes(), cmp.Comparer(func(a, b attribute.Value) bool { return a == b })); diff != "" {
 			t.Error(diff)
 		}
@@ -221,7 +221,7 @@ func TestSpans(t *testing.T) {
 func TestExchangeIsUsedAgain(t *testing.T) {
 	t.Parallel()
 	f := prepare(t, newEngine(t))
-	x := f.door.acquire()
+	x := f.door.acquire(imageReview)
 	x.client, x.waited, x.query = "someone", time.Hour, []byte("timeout=1s")
 	if status, ended := f.receive(x, strings.NewReader(padded(200_000, "bad.example/a:1")), -1); status != 200 || !ended {
 		t.Errorf("%d %v", status, ended)
@@ -239,7 +239,7 @@ func TestExchangeIsUsedAgain(t *testing.T) {
 	} {
 		f.door.release(x)
 		for range 100 {
-			if f.door.acquire() == x {
+			if f.door.acquire(imageReview) == x {
 				t.Errorf("an exchange %s is kept", what)
 			}
 		}
@@ -263,7 +263,7 @@ func TestReplyIsWhole(t *testing.T) {
 		{"nobody.example/a:1"},
 	} {
 		for range 3 {
-			x := f.door.acquire()
+			x := f.door.acquire(imageReview)
 			x.body = []byte(reviewOf(images...))
 			if status := f.door.decide(x); status != 200 {
 				t.Fatalf("%q: %d", images, status)
@@ -327,7 +327,7 @@ func TestHitThenRest(t *testing.T) {
 		{"faulty rest", false, denial("the review could not be decided")},
 		{"", true, denial("the request is no ImageReview")},
 	} {
-		x := f.door.acquire()
+		x := f.door.acquire(imageReview)
 		x.body = []byte(strings.Replace(reviewOf("a"), "default", test.namespace, 1))
 		if test.namespace == "" {
 			x.body = []byte("nonsense")

@@ -25,10 +25,13 @@ type Config struct {
 	Addr    string // host:port to listen on; port 0 takes a free one
 	TLS     TLS
 	Decider Decider
-	Paths   []string // further doors beside /v1/imagereview, /, /policy and /image_policy; each begins with /
+	Paths   []string // further doors for ImageReview beside /v1/imagereview, /, /policy and /image_policy; each begins with /
+
+	// Of the doors for AdmissionReview, which are /v1/admission/validate and /v1/admission/mutate.
+	Admission Admission
 
 	Budget    time.Duration // what a review may take, if its ?timeout= does not say less; default 8 s
-	MaxBody   int64         // bytes; default 20 MiB, and no pod the apiserver accepts makes a larger review
+	MaxBody   int64         // bytes; default 20 MiB, and no pod the apiserver accepts makes a larger ImageReview; an AdmissionReview may have twice that
 	MaxBodies int64         // bytes of all large bodies in flight; default 128 MiB, at least MaxBody
 	MaxConns  int           // connections, from one address or from many; beyond it they wait; default 4,096, at least 1,024
 
@@ -80,6 +83,9 @@ func (c *Config) complete() error {
 		if !strings.HasPrefix(p, "/") {
 			return fmt.Errorf("path %q does not begin with a slash", p)
 		}
+		if p == validatePath || p == mutatePath {
+			return fmt.Errorf("path %q is that of a door for AdmissionReview", p)
+		}
 	}
 	return nil
 }
@@ -90,7 +96,7 @@ type Server struct {
 	config      Config
 	credentials *credentials
 	tlsConfig   *tls.Config
-	doors       map[string]struct{}
+	doors       map[string]kind // by path
 	door        door
 	bodies      *budget
 	counters    counters
@@ -121,23 +127,21 @@ func New(config Config) (*Server, error) {
 	if err := config.complete(); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
-	credentials, err := newCredentials(config.TLS)
+	credentials, err := newCredentials(config.TLS, config.Admission.Anonymous)
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	s := &Server{
 		config: config, credentials: credentials, tlsConfig: credentials.config(),
-		bodies: newBudget(config.MaxBodies), doors: map[string]struct{}{},
+		bodies: newBudget(config.MaxBodies), doors: doorways(config.Paths),
 		stop: make(chan struct{}), stopped: make(chan struct{}), slots: make(chan struct{}, config.MaxConns),
 		conns: map[*conn]struct{}{}, freed: make(chan struct{}, 1),
 	}
 	s.gate.free = max(1, runtime.GOMAXPROCS(0)/2)
 	s.base, s.end = context.WithCancel(context.Background())
 	s.door.decider, s.door.budget, s.door.base = config.Decider, config.Budget, s.base
+	s.door.secrets = config.Admission.PullSecrets
 	s.door.logger, s.door.tracer, s.door.counters, s.door.epoch = config.Logger, config.Tracer, &s.counters, time.Now()
-	for _, p := range append([]string{"/v1/imagereview", "/", "/policy", "/image_policy"}, config.Paths...) {
-		s.doors[p] = struct{}{}
-	}
 	said := chatter(config.Logger)
 	s.h1 = s.newH1(said)
 	s.h2 = s.newH2()
@@ -202,7 +206,7 @@ var refusals = [numRefusals]struct {
 	name, word, message string
 	code                int
 }{
-	refusedPath:   {"not_found", "NotFound", "there is nothing here; reviews are taken at /v1/imagereview", 404},
+	refusedPath:   {"not_found", "NotFound", "there is nothing here; reviews are taken at /v1/imagereview, " + validatePath + " and " + mutatePath, 404},
 	refusedMethod: {"method_not_allowed", "MethodNotAllowed", "reviews are sent with POST", 405},
 	refusedCaller: {"unauthorized", "Unauthorized", "neither a client certificate nor a valid bearer token was presented", 401},
 }
@@ -210,15 +214,15 @@ var refusals = [numRefusals]struct {
 func (r refusal) String() string { return refusals[r].name }
 func (r refusal) code() int      { return refusals[r].code }
 
-// admit tells whether a request may be a review. Who asks comes first: strangers are told nothing of the doors.
-func (s *Server) admit(c *conn, post bool, path, authorization []byte) refusal {
-	if !c.certified && !s.credentials.bearer(authorization) {
+// admit tells whether a request may be a review. k is the door that its path leads to, if it is known at all. Who asks comes
+// first: strangers are told nothing of the doors, but for those that are open to them.
+func (s *Server) admit(c *conn, k kind, known, post bool, authorization []byte) refusal {
+	switch {
+	case !c.certified && !(known && s.open(k)) && !s.credentials.bearer(authorization):
 		return refusedCaller
-	}
-	if _, ok := s.doors[string(path)]; !ok {
+	case !known:
 		return refusedPath
-	}
-	if !post {
+	case !post:
 		return refusedMethod
 	}
 	return admitted

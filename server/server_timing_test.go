@@ -49,7 +49,7 @@ func BenchmarkDenial(b *testing.B) {
 	reader := bytes.NewReader(nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		x := f.door.acquire()
+		x := f.door.acquire(imageReview)
 		reader.Reset(body)
 		f.receive(x, reader, int64(len(body)))
 		f.door.release(x)

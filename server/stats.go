@@ -27,7 +27,7 @@ type stripe struct {
 	_        [64]byte
 	begun    atomic.Uint64 // of the reviews that were not answered from the cache
 	ended    atomic.Uint64
-	reviews  [2][outcomes][reasons]atomic.Uint64 // by whether it was a hit (1) or not (0), by outcome and by reason
+	reviews  [numKinds][2][outcomes][reasons]atomic.Uint64 // by door, by whether it was a hit (1) or not (0), by outcome and by reason
 	unusable [numUnusable]atomic.Uint64
 	duration [2]histogram // by whether it was a hit
 	_        [64]byte
@@ -48,12 +48,12 @@ func (h *histogram) observe(d time.Duration) {
 }
 
 // count counts a review that has been answered.
-func (s *stripe) count(o engine.Outcome, r engine.Reason, hit bool, took time.Duration) {
+func (s *stripe) count(k kind, o engine.Outcome, r engine.Reason, hit bool, took time.Duration) {
 	i := 0
 	if hit {
 		i = 1
 	}
-	s.reviews[i][o%outcomes][r%reasons].Add(1)
+	s.reviews[k][i][o%outcomes][r%reasons].Add(1)
 	s.duration[i].observe(took)
 }
 
@@ -76,6 +76,7 @@ type counters struct {
 type Stats struct {
 	Reviews  []ReviewCount     // every combination, also those that never happened
 	Reasons  []ReasonCount     // every reason; of allowed reviews too
+	Doors    []DoorCount       // every combination
 	Unusable map[string]uint64 // requests that were no review, by what was wrong; they are denied reviews too
 	Refused  map[string]uint64 // requests that were no review's business: other paths and methods, no valid token
 	Panics   uint64            // recovered; each answered with a denial
@@ -103,6 +104,13 @@ type Stats struct {
 type ReviewCount struct {
 	Outcome engine.Outcome
 	Hit     bool // answered from the cache
+	Count   uint64
+}
+
+// DoorCount counts reviews of one outcome at the doors of one kind: "imagereview", "validate" or "mutate".
+type DoorCount struct {
+	Door    string
+	Outcome engine.Outcome
 	Count   uint64
 }
 
@@ -136,14 +144,21 @@ func (s *Server) Stats() Stats {
 	}
 	byReason := make([]uint64, reasons)
 	for _, o := range engine.Outcomes() {
+		var byDoor [numKinds]uint64
 		for hit := range 2 {
 			var all uint64
-			for r := range byReason {
-				n := sum(c, func(p *stripe) *atomic.Uint64 { return &p.reviews[hit][o][r] })
-				byReason[r] += n
-				all += n
+			for k := range numKinds {
+				for r := range byReason {
+					n := sum(c, func(p *stripe) *atomic.Uint64 { return &p.reviews[k][hit][o][r] })
+					byReason[r] += n
+					byDoor[k] += n
+					all += n
+				}
 			}
 			st.Reviews = append(st.Reviews, ReviewCount{o, hit == 1, all})
+		}
+		for k := range numKinds {
+			st.Doors = append(st.Doors, DoorCount{k.String(), o, byDoor[k]})
 		}
 	}
 	for _, r := range engine.Reasons() {

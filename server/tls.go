@@ -18,8 +18,8 @@ import (
 )
 
 // TLS says who the server is and whom it answers. Callers prove themselves by a client certificate, by a bearer
-// token, or by either if both are configured; one of the two is required. All files are read again by
-// [Server.Reload].
+// token, or by either if both are configured; one of the two is required, unless [Admission].Anonymous lets anyone in.
+// All files are read again by [Server.Reload].
 type TLS struct {
 	CertFile string // PEM: the server's certificate, then its intermediates
 	KeyFile  string // PEM: its key; P-256 is the cheapest by far in a handshake
@@ -37,6 +37,7 @@ type TLS struct {
 // from connecting again, and ends nothing. A token that was taken away is refused from the next request on.
 type credentials struct {
 	files   TLS
+	open    bool       // anyone may connect
 	reading sync.Mutex // one reload at a time
 	current atomic.Pointer[identity]
 }
@@ -44,22 +45,23 @@ type credentials struct {
 // identity is one snapshot. It is immutable.
 type identity struct {
 	config     *tls.Config
+	clients    *x509.CertPool // to verify certificates by that the handshake does not; else nil
 	tokens     [][sha256.Size]byte
 	hash       string // of the bytes of all files
 	certExpiry time.Time
 	caExpiry   time.Time // zero without client authorities
 }
 
-func newCredentials(files TLS) (*credentials, error) {
+func newCredentials(files TLS, open bool) (*credentials, error) {
 	switch {
 	case files.CertFile == "" || files.KeyFile == "":
 		return nil, errors.New("a server certificate and its key are needed")
-	case files.ClientCAFile == "" && files.TokenFile == "":
+	case files.ClientCAFile == "" && files.TokenFile == "" && !open:
 		return nil, errors.New("nothing says whom to answer: configure a client CA, a token file, or both")
 	case len(files.ClientNames) > 0 && files.ClientCAFile == "":
 		return nil, errors.New("client names are compared with client certificates, and there is no client CA to verify those by")
 	}
-	c := &credentials{files: files}
+	c := &credentials{files: files, open: open}
 	return c, c.reload()
 }
 
@@ -91,7 +93,7 @@ func (c *credentials) reload() error {
 	if last := c.current.Load(); last != nil && last.hash == hash {
 		return nil // and the ones who are connected go on sharing one tls.Config
 	}
-	next, err := c.files.parse(contents[0], contents[1], contents[2], contents[3])
+	next, err := c.files.parse(contents[0], contents[1], contents[2], contents[3], c.open)
 	if err != nil {
 		return err
 	}
@@ -100,7 +102,7 @@ func (c *credentials) reload() error {
 	return nil
 }
 
-func (t *TLS) parse(certPEM, keyPEM, caPEM, tokens []byte) (*identity, error) {
+func (t *TLS) parse(certPEM, keyPEM, caPEM, tokens []byte, open bool) (*identity, error) {
 	cert, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
 		return nil, fmt.Errorf("%s with %s: %w", t.CertFile, t.KeyFile, err)
@@ -146,11 +148,17 @@ func (t *TLS) parse(certPEM, keyPEM, caPEM, tokens []byte) (*identity, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", t.ClientCAFile, err)
 		}
-		id.config.ClientAuth = tls.RequireAndVerifyClientCert
-		if t.TokenFile != "" {
+		switch {
+		case open:
+			// A certificate that is not accepted is as good as none, for who can come without one: an apiserver that
+			// shows every webhook the same certificate, by an authority of its own, must not be locked out.
+			id.config.ClientAuth, id.clients = tls.RequestClientCert, id.config.ClientCAs
+		case t.TokenFile != "":
 			id.config.ClientAuth = tls.VerifyClientCertIfGiven
+		default:
+			id.config.ClientAuth = tls.RequireAndVerifyClientCert
 		}
-		if len(t.ClientNames) > 0 {
+		if len(t.ClientNames) > 0 && !open {
 			id.config.VerifyConnection = t.verifyName
 		}
 	}
@@ -221,10 +229,33 @@ func (t *TLS) verifyName(state tls.ConnectionState) error {
 func (c *credentials) config() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return c.current.Load().config, nil
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			id := c.current.Load()
+			if l, ok := hello.Conn.(*line); ok {
+				l.identity = id
+			}
+			return id.config, nil
 		},
 	}
+}
+
+// certify finds out whether a handshake's caller has proved a client certificate. It is an error to have shown one that is
+// not accepted, which only matters to doors that don't answer anyone.
+func (c *credentials) certify(id *identity, state tls.ConnectionState) (bool, error) {
+	if id == nil || id.clients == nil || len(state.PeerCertificates) == 0 {
+		return len(state.VerifiedChains) > 0, nil // as the handshake has found
+	}
+	above := x509.NewCertPool()
+	for _, cert := range state.PeerCertificates[1:] {
+		above.AddCert(cert)
+	}
+	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots: id.clients, Intermediates: above, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err == nil && len(c.files.ClientNames) > 0 {
+		err = c.files.verifyName(state)
+	}
+	return err == nil, err
 }
 
 // bearer tells whether the value of an Authorization header carries one of the tokens. Hashes are compared, so that
