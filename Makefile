@@ -8,7 +8,7 @@ COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint fmt e2e bench bench-compare fuzz generate clean
+.PHONY: help build image demo test lint fmt e2e bench bench-compare fuzz generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/
 
 build: ## build bin/sluice and bin/sluice-bench
 	$(BUILD) ./cmd/sluice ./cmd/sluice-bench
+
+image: ## the container image, without a container engine: bin/image, an OCI layout for amd64 and arm64, and its bills of materials
+	$(GO) run ./deploy/image -version '$(VERSION)' -commit '$(COMMIT)'
 
 demo: ## see the main job: a registry, signed and unsigned images, the service, real reviews, the verdicts
 	$(BUILD) ./cmd/sluice
