@@ -33,10 +33,11 @@ type grant struct {
 	rejected  atomic.Bool // the registry answered 401 to it
 }
 
-// grantKey is a repository, or with an empty repository the challenge that its host was last heard to make. Tokens
-// are never shared between hosts or repositories.
+// grantKey is a repository and a login, or with an empty repository the challenge that its host was last heard to make.
+// Tokens are never shared between hosts, repositories or logins.
 type grantKey struct {
 	host, repository string
+	identity         identity
 	generation       int // the number of tokens rejected before this one
 }
 
@@ -51,45 +52,77 @@ const (
 
 // remembered returns a grant for a repository where the host's challenge is known, and nil where it isn't: then the
 // first request goes without. fresh means that the grant has never been used before.
-func (r *Resolver) remembered(ctx context.Context, e endpoint, repository string) (g *grant, fresh bool, err error) {
-	host, ok := r.grants.Get(grantKey{host: e.host}, r.grants.Now())
+func (r *Resolver) remembered(ctx context.Context, w *wallet) (g *grant, fresh bool, err error) {
+	host, ok := r.grants.Get(grantKey{host: w.e.key()}, r.grants.Now())
 	if !ok {
 		return nil, false, nil
 	}
-	return r.fulfil(ctx, e, repository, host.challenge)
+	return r.nextGrant(ctx, w, host.challenge)
 }
 
-// answer returns a grant that answers a 401, or nil if there is none to be had: the registry has refused the last one
-// for good, or asks for credentials that aren't configured.
-func (r *Resolver) answer(ctx context.Context, e endpoint, repository string, c challenge, last *grant, fresh bool) (*grant, error) {
+// answer returns a grant that answers a refusal, or nil if there is none to be had: the registry has refused all there
+// are for good, or asks for credentials that aren't configured.
+func (r *Resolver) answer(ctx context.Context, w *wallet, c challenge, last *grant, fresh bool) (*grant, bool, error) {
+	if w.answered || last != nil && last.challenge == c && (fresh || !c.bearer) {
+		return r.nextGrant(ctx, w, c)
+	}
 	if last != nil {
-		if last.challenge == c && (fresh || !c.bearer) {
-			return nil, nil
-		}
 		last.rejected.Store(true)
 	}
-	_, err := r.grants.Do(ctx, grantKey{host: e.host}, func(context.Context) (*grant, time.Duration, error) {
+	_, err := r.grants.Do(ctx, grantKey{host: w.e.key()}, func(context.Context) (*grant, time.Duration, error) {
 		return &grant{challenge: c}, maxGrantTTL, nil
 	})
 	if err != nil {
-		return nil, asFailure(e.host, err)
+		return nil, false, asFailure(w.e.host, err)
 	}
-	g, _, err := r.fulfil(ctx, e, repository, c)
-	return g, err
+	if !w.begun {
+		g, fresh, err := r.nextGrant(ctx, w, c)
+		w.answered = true
+		return g, fresh, err
+	}
+	w.answered = true
+	if g, fresh, err := r.fulfil(ctx, w, c); g != nil || err != nil && !refused(err) {
+		return g, fresh, err
+	}
+	return r.nextGrant(ctx, w, c)
 }
 
-// fulfil returns what a challenge asks for.
-func (r *Resolver) fulfil(ctx context.Context, e endpoint, repository string, c challenge) (g *grant, fresh bool, err error) {
-	if !c.bearer {
-		credential, ok := e.credentials[e.host]
+// nextGrant returns a grant by the next login that one is to be had for. An error is why the last of them got none.
+func (r *Resolver) nextGrant(ctx context.Context, w *wallet, c challenge) (*grant, bool, error) {
+	var last error
+	for {
+		ok, err := w.next(ctx)
+		if err != nil {
+			return nil, false, err
+		}
 		if !ok {
-			return nil, false, nil
+			return nil, false, last
+		}
+		g, fresh, err := r.fulfil(ctx, w, c)
+		if g != nil || err != nil && !refused(err) {
+			return g, fresh, err
+		}
+		if err != nil {
+			last = err
+		}
+	}
+}
+
+// fulfil returns what a challenge asks for, by the wallet's current login.
+func (r *Resolver) fulfil(ctx context.Context, w *wallet, c challenge) (g *grant, fresh bool, err error) {
+	e, repository, id := w.e, w.repository, w.current
+	if !c.bearer {
+		credential, ok, err := r.credential(ctx, e, repository, id)
+		if err != nil || !ok {
+			return nil, false, err
 		}
 		return &grant{challenge: c, header: credential.basic()}, true, nil
 	}
 	for generation := range maxGenerations {
-		loaded, err := r.grants.Do(ctx, grantKey{e.host, repository, generation},
-			func(ctx context.Context) (*grant, time.Duration, error) { return r.fetchToken(ctx, e, repository, c) })
+		loaded, err := r.grants.Do(ctx, grantKey{e.key(), repository, id, generation},
+			func(ctx context.Context) (*grant, time.Duration, error) {
+				return r.fetchToken(ctx, e, repository, id, c)
+			})
 		if err != nil {
 			return nil, false, asFailure(e.host, err)
 		}
@@ -101,7 +134,9 @@ func (r *Resolver) fulfil(ctx context.Context, e endpoint, repository string, c 
 }
 
 // fetchToken asks the token service for a token to pull from one repository.
-func (r *Resolver) fetchToken(ctx context.Context, e endpoint, repository string, c challenge) (*grant, time.Duration, error) {
+func (r *Resolver) fetchToken(
+	ctx context.Context, e endpoint, repository string, id identity, c challenge,
+) (*grant, time.Duration, error) {
 	malformed := func(err error) (*grant, time.Duration, error) {
 		return nil, 0, e.failf(engine.ReasonRegistryMalformed, err, "has a token service whose answer is no token")
 	}
@@ -117,10 +152,15 @@ func (r *Resolver) fetchToken(ctx context.Context, e endpoint, repository string
 	}
 	u.RawQuery, u.Fragment = query.Encode(), ""
 	a := ask{class: classToken, where: toToken, max: maxTokenReply, accept: "application/json"}
-	if credential, ok := e.credentials[e.host]; ok {
+	switch credential, ok, err := r.credential(ctx, e, repository, id); {
+	case err != nil:
+		return nil, 0, err
+	case ok:
 		a.authorization = credential.basic()
+	case id.access != "":
+		return nil, 0, e.failf(engine.ReasonRegistryDenied, errors.New("a login that none can be"), "was given a login that none can be")
 	}
-	budget := e.retries
+	budget := e.budget()
 	rep, err := r.send(ctx, e, a, u, &budget)
 	if err != nil {
 		return nil, 0, err

@@ -16,6 +16,16 @@ type Config struct {
 	MaxBytes  int64         // if set, what such facts may take in bytes, in place of MaxTags
 	UserAgent string        // empty means sluice
 
+	// HostsDirs are containerd's directories of hosts.toml files (its config_path), the first that has one for a registry
+	// counting. They decide which servers are asked on behalf of the registries that are listed here, in containerd's
+	// order and by its rules, http and skip_verify included where a file says so: see the package mirror. No credentials
+	// go to a server that is not the registry's own, or whose identity is not checked; what its file says in a header, and
+	// its client certificates, do. What is for an exact Host is read by New, and else when it is first asked for.
+	HostsDirs []string
+
+	// Keychain is asked, if it is not nil, for the credentials of registries that want some and have none here.
+	Keychain Keychain
+
 	// Observe is called after every request on the wire, if it is not nil: on the goroutine that made it, so several
 	// at a time, and before the answer is used.
 	Observe func(Request)
@@ -29,7 +39,8 @@ type Registry struct {
 	Host string
 
 	// CAFile holds the certificate authorities (PEM) that are trusted for everything contacted on behalf of this
-	// registry, token service and redirects included: these alone, the system's no longer. Empty means the system's.
+	// registry, token service and redirects included: these alone, the system's no longer. Empty means the system's. It
+	// says nothing about mirrors, for which their hosts.toml and the system's count.
 	CAFile string
 	// PlainHTTP means http, and https never is tried. Nothing else makes a connection insecure, neither localhost nor
 	// a private address. Where it is set, redirects and token services may be http too.

@@ -40,10 +40,25 @@ const (
 	tracerName    = "sluice/resolver"
 )
 
-// endpoint is one host, under the rules of the entry of the configuration that lists it.
+// endpoint is one host, under the rules of the entry of the configuration that lists it, and as seen with the
+// credentials of one Access.
 type endpoint struct {
 	*registry
-	host string
+	host    string
+	access  *engine.Access // nil: none but the configuration's
+	servers []*server      // what is asked on its behalf; nil: the host alone, as the configuration says
+
+	at      *server // which of them this is about; nil while all are meant
+	foreign bool    // it is another host, or not to be trusted to be this one: credentials don't go there
+	once    bool    // there are others to ask, so nothing is tried again
+}
+
+// budget is how many requests may be made again.
+func (e endpoint) budget() int {
+	if e.once {
+		return 0
+	}
+	return e.retries
 }
 
 // ask is one thing wanted from a registry.
@@ -68,15 +83,17 @@ type reply struct {
 	body   []byte
 }
 
-// get asks for content, answers a request for credentials once, and follows redirects where they are allowed.
+// get asks for content, answers a request for credentials once with each login that there is, and follows redirects where
+// they are allowed. path begins below the root of the API.
 func (r *Resolver) get(ctx context.Context, e endpoint, a ask, repository, path string) (reply, error) {
-	budget := e.retries
-	u := &url.URL{Scheme: e.scheme(), Host: e.host, Path: path, RawQuery: a.query}
-	g, fresh, err := r.remembered(ctx, e, repository)
+	budget := e.budget()
+	u := &url.URL{Scheme: e.scheme(), Host: e.address(), Path: e.root() + path, RawQuery: e.query(a.query)}
+	w := r.newWallet(e, repository)
+	g, fresh, err := r.remembered(ctx, &w)
 	if err != nil {
 		return reply{}, err
 	}
-	for redirects, answered := 0, false; ; {
+	for redirects := 0; ; {
 		a.authorization = ""
 		if g != nil && e.owns(u) {
 			a.authorization = g.header
@@ -90,14 +107,20 @@ func (r *Resolver) get(ctx context.Context, e endpoint, a ask, repository, path 
 		}
 		switch rep.status {
 		case http.StatusOK:
+			w.letIn()
 			return rep, nil
-		case http.StatusUnauthorized:
+		case http.StatusUnauthorized, http.StatusForbidden:
 			c, ok := parseChallenges(rep.header)
-			if !ok || answered || !e.owns(u) {
+			if rep.status == http.StatusForbidden {
+				if !ok && g != nil {
+					c, ok = g.challenge, true
+				}
+				ok = ok && w.several()
+			}
+			if !ok || !e.owns(u) {
 				return reply{}, e.statusFailure(a, rep)
 			}
-			answered = true
-			if g, err = r.answer(ctx, e, repository, c, g, fresh); err != nil {
+			if g, fresh, err = r.answer(ctx, &w, c, g, fresh || rep.status == http.StatusForbidden); err != nil {
 				return reply{}, err
 			}
 			if g == nil {
@@ -201,10 +224,13 @@ func (r *Resolver) exchange(ctx context.Context, e endpoint, a ask, u *url.URL) 
 		Header: http.Header{"User-Agent": r.userAgent, "Accept": {a.accept}},
 		Close:  r.closed.Load(), // nobody would ever use the connection again
 	}).WithContext(ctx)
+	if e.at != nil {
+		e.addHeader(req)
+	}
 	if a.authorization != "" {
 		req.Header.Set("Authorization", a.authorization)
 	}
-	resp, err := guard{e, a.where, e.transport}.RoundTrip(req)
+	resp, err := guard{e, a.where, e.roundTripper()}.RoundTrip(req)
 	if err != nil {
 		onWire = !errors.As(err, &f) // or else the guard's
 		f, again = e.transportFailure(parent, a, err)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"sluice/engine"
@@ -83,13 +84,16 @@ func (g guard) refuse(req *http.Request) *engine.Failure {
 	if g.where == toToken {
 		what = "sends for a token"
 	}
-	if u.Scheme != "https" && (u.Scheme != "http" || !e.plainHTTP) {
+	if u.Scheme != "https" && (u.Scheme != "http" || e.scheme() != "http") {
 		return e.failf(engine.ReasonRegistryMalformed, fmt.Errorf("scheme %q of %s: only plainHTTP would allow http", u.Scheme, u.Host),
 			"%s to an address that is not https", what)
 	}
 	if u.User != nil {
 		return e.failf(engine.ReasonRegistryMalformed, fmt.Errorf("user information in the address of %s", u.Host),
 			"%s to an address with a user name in it", what)
+	}
+	if e.foreign && e.isLogin(req.Header.Get("Authorization")) {
+		return e.failf(engine.ReasonInternal, fmt.Errorf("credentials on the way to %s", e.at.name), "could not be asked")
 	}
 	if e.owns(u) {
 		return nil
@@ -116,9 +120,16 @@ func (g guard) refuse(req *http.Request) *engine.Failure {
 		"redirects to another host, which for a tag or a list is never followed")
 }
 
-// owns tells whether a URL leads to the registry itself.
+// isLogin tells whether a header may hold credentials that are not a mirror's own: a token that it gave to everybody is,
+// and so is what its hosts.toml says.
+func (e endpoint) isLogin(authorization string) bool {
+	return authorization != "" && !strings.HasPrefix(authorization, "Bearer ") &&
+		authorization != e.at.header.Get("Authorization")
+}
+
+// owns tells whether a URL leads to the registry itself, or to the server that is asked in its place.
 func (e endpoint) owns(u *url.URL) bool {
-	own := url.URL{Scheme: e.scheme(), Host: e.host}
+	own := url.URL{Scheme: e.scheme(), Host: e.address()}
 	return u.Host == own.Host && u.Scheme == own.Scheme || hostPort(u) == hostPort(&own)
 }
 
@@ -129,11 +140,4 @@ func (e endpoint) isTokenHost(u *url.URL) bool {
 		}
 	}
 	return false
-}
-
-func (e endpoint) scheme() string {
-	if e.plainHTTP {
-		return "http"
-	}
-	return "https"
 }

@@ -389,7 +389,7 @@ func TestGuard(t *testing.T) {
 	r := newTest(t, nil, Config{Registries: []Registry{
 		{Host: registryHost, Redirects: []string{otherHost}, TokenHosts: []string{"token.example.test:8443"}},
 	}})
-	e := endpoint{r.registries[0], registryHost}
+	e := endpoint{registry: r.registries[0], host: registryHost}
 	f := func(to where, method, address, authorization string, ok bool) {
 		t.Helper()
 		u, err := url.Parse(address)

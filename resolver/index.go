@@ -36,6 +36,7 @@ const (
 // may not in another.
 type indexKey struct {
 	host, repository string
+	access           string // Access.ID
 	digest           engine.Digest
 }
 
@@ -49,7 +50,7 @@ func (r *Resolver) Children(ctx context.Context, ref engine.Reference) ([]engine
 	if err != nil {
 		return nil, err
 	}
-	key := indexKey{e.host, ref.Repository, ref.Digest}
+	key := indexKey{e.host, ref.Repository, accessID(e.access), ref.Digest}
 	loaded, err := r.indexes.Do(ctx, key, func(ctx context.Context) ([]engine.Child, time.Duration, error) {
 		m, err := r.fetchManifest(ctx, e, ref)
 		if err != nil {

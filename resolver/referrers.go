@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"sluice/engine"
+	"sluice/resolver/mirror"
 )
 
 // Referrers are the manifests that name one digest as their subject.
@@ -59,7 +60,10 @@ const (
 // "Listing Referrers"), or where the registry has none by the fallback tag sha256-<hex>. That there are none is no
 // error. Every error is a [*engine.Failure]; [engine.ReasonImageNotFound] is none of their reasons.
 //
-// Only the registry itself is believed: no redirect to another host is followed.
+// Only the registry itself is believed, and what a hosts.toml names in its place: no redirect to another host is
+// followed. Of several servers the first that lists any is believed, so that what a mirror has not is looked for at the
+// next one. A mirror that lists some and not others hides those, and a signature among them: that can only deny, costs
+// no further request where the mirror is complete, and needs no registry where nothing but the mirror is in reach.
 func (r *Resolver) Referrers(ctx context.Context, ref engine.Reference) (Referrers, error) {
 	if ref.Digest == "" {
 		return Referrers{}, invalidReference(errors.New("referrers are those of a digest"))
@@ -68,10 +72,35 @@ func (r *Resolver) Referrers(ctx context.Context, ref engine.Reference) (Referre
 	if err != nil {
 		return Referrers{}, err
 	}
+	if e.servers == nil {
+		return r.referrersAt(ctx, e, ref)
+	}
+	what := mirror.Referrers
+	if !e.can(what) { // as containerd does
+		what = mirror.Resolve
+	}
+	var list Referrers
+	err = r.inTurn(ctx, e, what, func(e endpoint) (bool, error) {
+		l, err := r.referrersAt(ctx, e, ref)
+		if err != nil {
+			return false, err
+		}
+		list = l
+		return l.Total > 0, nil
+	})
+	if err != nil {
+		return Referrers{}, err
+	}
+	return list, nil
+}
+
+// referrersAt asks one server.
+func (r *Resolver) referrersAt(ctx context.Context, e endpoint, ref engine.Reference) (Referrers, error) {
 	// For each repository, not for each host: a host may well be several registries behind one name, and then one
 	// repository without the API must not hide the signatures of the others.
-	key := repositoryKey{e.host, ref.Repository}
-	if _, none := r.noReferrers.Get(key, r.noReferrers.Now()); !none {
+	key := repositoryKey{e.key(), ref.Repository, accessID(e.access)}
+	api := e.at == nil || e.at.spec.Capabilities.Has(mirror.Referrers)
+	if _, none := r.noReferrers.Get(key, r.noReferrers.Now()); api && !none {
 		list, answer, err := r.listReferrers(ctx, e, ref)
 		if err != nil || answer == hasReferrers {
 			return list, err
@@ -88,8 +117,8 @@ func (r *Resolver) Referrers(ctx context.Context, ref engine.Reference) (Referre
 	return r.fallbackReferrers(ctx, e, ref)
 }
 
-// repositoryKey is a repository of a host.
-type repositoryKey struct{ host, repository string }
+// repositoryKey is a repository of a host, as seen by an Access.
+type repositoryKey struct{ host, repository, access string }
 
 // referrersAnswer is what a registry says to a request for a list of referrers.
 type referrersAnswer int
@@ -102,7 +131,7 @@ const (
 
 // listReferrers asks the referrers API, page by page.
 func (r *Resolver) listReferrers(ctx context.Context, e endpoint, ref engine.Reference) (Referrers, referrersAnswer, error) {
-	path := "/v2/" + ref.Repository + "/referrers/" + string(ref.Digest)
+	path := "/" + ref.Repository + "/referrers/" + string(ref.Digest)
 	a := ask{class: classReferrers, where: toRegistry, accept: string(types.OCIImageIndex), max: MaxManifest}
 	var (
 		list  descriptors
@@ -129,7 +158,7 @@ func (r *Resolver) listReferrers(ctx context.Context, e endpoint, ref engine.Ref
 			return Referrers{}, hasReferrers, e.failf(engine.ReasonRegistryMalformed, err, "sent a list of referrers that is none")
 		}
 		read += len(rep.body)
-		next, more, f := e.nextPage(rep.header, path, a.query)
+		next, more, f := e.nextPage(rep.header, e.root()+path, a.query)
 		if f != nil {
 			return Referrers{}, hasReferrers, f
 		}
@@ -180,7 +209,7 @@ func (e endpoint) nextPage(h http.Header, path, query string) (next string, ok b
 	if !ok {
 		return "", false, nil
 	}
-	u, err := (&url.URL{Scheme: e.scheme(), Host: e.host, Path: path, RawQuery: query}).Parse(target)
+	u, err := (&url.URL{Scheme: e.scheme(), Host: e.address(), Path: path, RawQuery: e.query(query)}).Parse(target)
 	switch {
 	case err != nil:
 		return malformed(errors.New("a Link that is no address"))
@@ -222,7 +251,7 @@ func nextLink(h http.Header) (string, bool) {
 // specification 1.1, "Referrers Tag Schema").
 func (r *Resolver) fallbackReferrers(ctx context.Context, e endpoint, ref engine.Reference) (Referrers, error) {
 	tag := engine.Reference{Registry: ref.Registry, Repository: ref.Repository, Tag: "sha256-" + ref.Digest.Hex()}
-	m, err := r.fetchManifest(ctx, e, tag)
+	m, err := r.fetchManifestAt(ctx, e, tag)
 	if f := (*engine.Failure)(nil); errors.As(err, &f) && f.Reason == engine.ReasonImageNotFound {
 		return Referrers{FallbackTag: true}, nil
 	}

@@ -17,6 +17,7 @@ import (
 
 	"sluice/cache"
 	"sluice/engine"
+	"sluice/resolver/mirror"
 )
 
 // MaxManifest is the largest manifest that is read, in bytes: the limit that the OCI distribution specification
@@ -30,8 +31,10 @@ type Resolver struct {
 	userAgent   []string      // as a header's values
 	observe     func(Request) // may be nil
 	tagTTL      time.Duration
-	tags        *cache.Cache[string, engine.Digest] // by registry/repository:tag
+	tags        *cache.Cache[string, engine.Digest] // by registry/repository:tag, after an Access's ID and a blank
+	keychain    Keychain                            // may be nil
 	grants      *cache.Cache[grantKey, *grant]
+	choices     *cache.Memo[choiceKey, identity]
 	noReferrers *cache.Cache[repositoryKey, struct{}] // repositories without a referrers API
 	indexes     *cache.Cache[indexKey, []engine.Child]
 	closers     []func()
@@ -48,6 +51,8 @@ type registry struct {
 	limit       time.Duration // of one request
 	retries     int
 	transport   *http.Transport
+	dirs        *directories  // nil without
+	servers     []*server     // of an exact host, if a directory is for it
 	slots       chan struct{} // one for each request in flight
 	counters    counters
 }
@@ -60,9 +65,10 @@ func newResolver(c Config, dial dialFunc) (*Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Resolver{userAgent: []string{c.UserAgent}, observe: c.Observe, tagTTL: c.TagTTL}
+	r := &Resolver{userAgent: []string{c.UserAgent}, observe: c.Observe, tagTTL: c.TagTTL, keychain: c.Keychain}
+	r.choices = cache.NewMemo[choiceKey, identity](maxChoices)
 	for i, entry := range c.Registries {
-		reg, err := newRegistry(entry, dial)
+		reg, err := newRegistry(entry, c.HostsDirs, dial)
 		if err != nil {
 			return nil, fmt.Errorf("registries[%d] (%s): %w", i, entry.Host, err)
 		}
@@ -109,7 +115,7 @@ func open[K comparable, V any](r *Resolver, c **cache.Cache[K, V], o cache.Optio
 	return err
 }
 
-func newRegistry(c Registry, dial dialFunc) (*registry, error) {
+func newRegistry(c Registry, hostsDirs []string, dial dialFunc) (*registry, error) {
 	c, err := c.withDefaults()
 	if err != nil {
 		return nil, err
@@ -141,8 +147,17 @@ func newRegistry(c Registry, dial dialFunc) (*registry, error) {
 	if reg.credentials, err = loadCredentials(c, host); err != nil {
 		return nil, err
 	}
-	reg.transport, err = newTransport(c, dial)
-	return reg, err
+	if reg.transport, err = newTransport(c, dial); err != nil || len(hostsDirs) == 0 {
+		return reg, err
+	}
+	reg.dirs = &directories{roots: hostsDirs, entry: c, host: host, dial: dial, all: map[string][]*server{}}
+	if host.exact {
+		reg.dirs.names = cache.NewMemo[string, string](1)
+		reg.servers, err = reg.dirs.of(host.text)
+		return reg, err
+	}
+	reg.dirs.names = cache.NewMemo[string, string](maxPatternHosts)
+	return reg, nil
 }
 
 // Close forgets everything and lets idle connections go. Work under way ends as usual, and its connections end with
@@ -154,6 +169,9 @@ func (r *Resolver) Close() {
 	}
 	for _, reg := range r.registries {
 		reg.transport.CloseIdleConnections()
+		if reg.dirs != nil {
+			reg.dirs.closeIdle()
+		}
 	}
 }
 
@@ -166,11 +184,21 @@ func (r *Resolver) Resolve(ctx context.Context, ref engine.Reference, known engi
 	// The key shares no memory with ref, and what is loaded for it is read from the key alone: a load may outlive
 	// its first caller.
 	host := canonicalHost(ref.Registry)
-	key := host + "/" + ref.Repository + ":" + ref.Tag
+	access := usable(ref.Access)
+	var key string
+	if access == nil {
+		key = host + "/" + ref.Repository + ":" + ref.Tag
+	} else {
+		key = access.ID + " " + host + "/" + ref.Repository + ":" + ref.Tag
+	}
 	loaded, err := r.tags.Renew(ctx, key, r.least(known), func(ctx context.Context) (engine.Digest, time.Duration, error) {
 		ctx, span := startSpan(ctx, "resolve", "", trace.SpanKindInternal)
-		d, err := r.resolve(ctx, key)
-		endResolve(span, key, err)
+		image := key
+		if access != nil {
+			image = key[len(access.ID)+1:]
+		}
+		d, err := r.resolve(ctx, image, access)
+		endResolve(span, image, err)
 		if err != nil && !asFailure(host, err).Reason.Transient() {
 			r.tags.Drop(key) // what was known is over, for everybody
 		}
@@ -194,12 +222,12 @@ func (r *Resolver) least(known engine.Known) time.Duration {
 	}
 }
 
-func (r *Resolver) resolve(ctx context.Context, image string) (engine.Digest, error) {
+func (r *Resolver) resolve(ctx context.Context, image string, access *engine.Access) (engine.Digest, error) {
 	ref, err := engine.ParseReference(image)
 	if err != nil || ref.Digest != "" || ref.String() != image {
 		return "", invalidReference(err)
 	}
-	e, err := r.listed(ref.Registry)
+	e, err := r.listed(ref.Registry, access)
 	if err != nil {
 		return "", err
 	}
@@ -250,6 +278,23 @@ const acceptManifests = string(types.OCIManifestSchema1) + ", " + string(types.O
 	string(types.DockerManifestSchema2) + ", " + string(types.DockerManifestList)
 
 func (r *Resolver) fetchManifest(ctx context.Context, e endpoint, ref engine.Reference) (Manifest, error) {
+	if e.servers == nil {
+		return r.fetchManifestAt(ctx, e, ref)
+	}
+	what := mirror.Pull
+	if ref.Digest == "" {
+		what |= mirror.Resolve
+	}
+	var m Manifest
+	err := r.inTurn(ctx, e, what, func(e endpoint) (_ bool, err error) {
+		m, err = r.fetchManifestAt(ctx, e, ref)
+		return true, err
+	})
+	return m, err
+}
+
+// fetchManifestAt asks one server.
+func (r *Resolver) fetchManifestAt(ctx context.Context, e endpoint, ref engine.Reference) (Manifest, error) {
 	m := Manifest{Digest: ref.Digest}
 	a := ask{class: classManifest, where: toContent, accept: acceptManifests, max: MaxManifest}
 	target := string(ref.Digest)
@@ -269,7 +314,7 @@ func (r *Resolver) fetchManifest(ctx context.Context, e endpoint, ref engine.Ref
 		m.MediaType, m.Raw = mediaType, rep.body
 		return e.checkDigest(&m.Digest, rep)
 	}
-	if _, err := r.get(ctx, e, a, ref.Repository, "/v2/"+ref.Repository+"/manifests/"+target); err != nil {
+	if _, err := r.get(ctx, e, a, ref.Repository, "/"+ref.Repository+"/manifests/"+target); err != nil {
 		return Manifest{}, err
 	}
 	return m, nil
@@ -283,9 +328,22 @@ func (r *Resolver) Blob(ctx context.Context, ref engine.Reference, d engine.Dige
 	if err != nil {
 		return nil, err
 	}
+	if e.servers == nil {
+		return r.blobAt(ctx, e, ref.Repository, d, limit)
+	}
+	var content []byte
+	err = r.inTurn(ctx, e, mirror.Pull, func(e endpoint) (_ bool, err error) {
+		content, err = r.blobAt(ctx, e, ref.Repository, d, limit)
+		return true, err
+	})
+	return content, err
+}
+
+// blobAt asks one server.
+func (r *Resolver) blobAt(ctx context.Context, e endpoint, repository string, d engine.Digest, limit int64) ([]byte, error) {
 	a := ask{class: classBlob, where: toContent, accept: "*/*", max: limit}
 	a.check = func(rep *reply) *engine.Failure { return e.checkDigest(&d, rep) }
-	rep, err := r.get(ctx, e, a, ref.Repository, "/v2/"+ref.Repository+"/blobs/"+string(d))
+	rep, err := r.get(ctx, e, a, repository, "/"+repository+"/blobs/"+string(d))
 	return rep.body, err
 }
 
@@ -320,16 +378,26 @@ func (r *Resolver) endpoint(ref engine.Reference) (endpoint, engine.Reference, e
 	if err != nil || own.Name() != ref.Name() || own.Tag != ref.Tag {
 		return endpoint{}, ref, invalidReference(err)
 	}
-	e, err := r.listed(own.Registry)
+	own.Access = usable(ref.Access)
+	e, err := r.listed(own.Registry, own.Access)
 	return e, own, err
 }
 
 // listed finds the entry for a host, which is in canonical form.
-func (r *Resolver) listed(host string) (endpoint, error) {
+func (r *Resolver) listed(host string, access *engine.Access) (endpoint, error) {
 	for _, reg := range r.registries {
-		if reg.host.match(host) {
-			return endpoint{reg, host}, nil
+		if !reg.host.match(host) {
+			continue
 		}
+		e := endpoint{registry: reg, host: host, access: access, servers: reg.servers}
+		if reg.dirs == nil || reg.host.exact {
+			return e, nil
+		}
+		var err error
+		if e.servers, err = reg.dirs.of(host); err != nil {
+			return e, e.failf(engine.ReasonRegistryUnavailable, err, "has a hosts.toml that is of no use")
+		}
+		return e, nil
 	}
 	return endpoint{}, &engine.Failure{
 		Reason: engine.ReasonRegistryNotListed,
