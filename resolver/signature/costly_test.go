@@ -49,7 +49,7 @@ func TestCostlyAreBounded(t *testing.T) {
 			t.Parallel()
 			v := newVerifier(t, h.resolver)
 			q := v.question(h.image, s.authority)
-			_, err := v.downloads.Do(t.Context(), placeKey{q.repository(), h.image.Digest, attached.SignatureTag},
+			_, err := v.downloads.Do(t.Context(), placeKey{q.repository(), h.image.Digest, "", attached.SignatureTag},
 				func(context.Context) (*attached.Found, time.Duration, error) {
 					return &attached.Found{Items: c.items, Total: len(c.items)}, time.Hour, nil
 				})

@@ -13,6 +13,7 @@ import (
 type placeKey struct {
 	at     engine.Repository
 	digest engine.Digest
+	access string // engine.Access.ID
 	place  attached.Place
 }
 
@@ -21,6 +22,7 @@ type placeKey struct {
 type factKey struct {
 	at           engine.Repository
 	digest       engine.Digest
+	access       string // engine.Access.ID
 	attestations bool   // are what is asked for, rather than signatures
 	trust        string // engine.Trust.ID
 
@@ -66,7 +68,7 @@ func factOptions(o Options) cache.Options[factKey, *fact] {
 		MaxCost: o.MaxBytes,
 		Cost: func(k factKey, f *fact) int64 {
 			n := int64(unsafe.Sizeof(*f)) + int64(len(f.signatures))*int64(unsafe.Sizeof(engine.Signature{})) + f.size()
-			return overhead + n + int64(len(k.at.Registry)+len(k.at.Path)+len(k.digest)) // the trust's ID is the policy's
+			return overhead + n + int64(len(k.at.Registry)+len(k.at.Path)+len(k.digest)+len(k.access)) // the trust's ID is the policy's
 		},
 		Entries: max(o.MaxBytes/usualFact, 1),
 	}

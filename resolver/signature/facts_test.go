@@ -339,7 +339,7 @@ func TestJudgedAreBounded(t *testing.T) {
 	}
 	v := newVerifier(t, r)
 	q := v.question(image, k.authority)
-	_, err = v.downloads.Do(t.Context(), placeKey{q.repository(), image.Digest, attached.SignatureTag},
+	_, err = v.downloads.Do(t.Context(), placeKey{q.repository(), image.Digest, "", attached.SignatureTag},
 		func(context.Context) (*attached.Found, time.Duration, error) {
 			many := slices.Repeat(one.Items, 1000)
 			return &attached.Found{Items: many, Total: len(many)}, time.Hour, nil

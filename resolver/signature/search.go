@@ -28,14 +28,16 @@ var (
 type question struct {
 	v            *Verifier
 	image        engine.Reference
-	at           engine.Reference // where to look, and for what: no more than registry, repository and digest
+	at           engine.Reference // where to look, and for what: no more than registry, repository, digest and whose access
 	authority    *engine.Authority
 	attestations bool
 }
 
 func (v *Verifier) question(ref engine.Reference, a *engine.Authority) question {
 	q := question{v: v, image: owned(ref), authority: a, attestations: len(a.Attestations) > 0}
-	q.at = engine.Reference{Registry: q.image.Registry, Repository: q.image.Repository, Digest: q.image.Digest}
+	q.at = engine.Reference{
+		Registry: q.image.Registry, Repository: q.image.Repository, Digest: q.image.Digest, Access: q.image.Access,
+	}
 	if a.Repository != (engine.Repository{}) {
 		q.at.Registry, q.at.Repository = a.Repository.Registry, a.Repository.Path
 	}
@@ -46,8 +48,19 @@ func (q *question) repository() engine.Repository {
 	return engine.Repository{Registry: q.at.Registry, Path: q.at.Repository}
 }
 
+// access tells apart who asks: what one may see of a repository, another may not.
+func (q *question) access() string {
+	if q.at.Access == nil {
+		return ""
+	}
+	return q.at.Access.ID
+}
+
 func (q *question) key() factKey {
-	return factKey{at: q.repository(), digest: q.at.Digest, attestations: q.attestations, trust: q.authority.Trust.ID}
+	return factKey{
+		at: q.repository(), digest: q.at.Digest, access: q.access(),
+		attestations: q.attestations, trust: q.authority.Trust.ID,
+	}
 }
 
 // suffices tells whether found is what the authority asks for.
@@ -180,7 +193,7 @@ func (s *search) look(ctx context.Context, place attached.Place) (l look) {
 		}
 		l.place, l.took = place, time.Since(began)
 	}()
-	key := placeKey{at: s.repository(), digest: s.at.Digest, place: place}
+	key := placeKey{at: s.repository(), digest: s.at.Digest, access: s.access(), place: place}
 	loaded, err := s.v.downloads.Do(ctx, key, func(ctx context.Context) (*attached.Found, time.Duration, error) {
 		s.v.places[place].Add(1)
 		found, err := attached.Find(ctx, s.v.fetch, place, s.at)

@@ -23,11 +23,13 @@ func (p Place) String() string {
 	return fmt.Sprintf("place %d", uint8(p))
 }
 
-// Find gets what is attached to ref.Digest in one place of ref.Registry and ref.Repository. That there is nothing is no
+// Find gets what is attached to ref.Digest in one place of ref.Registry and ref.Repository, with ref.Access. That there is nothing is no
 // error. An item that can't be had carries its own failure, so that it does not hide the others; the error is a
 // [*engine.Failure] that says why it isn't known which items there are.
 func Find(ctx context.Context, f Fetcher, place Place, ref engine.Reference) (*Found, error) {
-	s := search{f: f, at: engine.Reference{Registry: ref.Registry, Repository: ref.Repository}, digest: ref.Digest}
+	s := search{
+		f: f, at: engine.Reference{Registry: ref.Registry, Repository: ref.Repository, Access: ref.Access}, digest: ref.Digest,
+	}
 	switch place {
 	case SignatureTag:
 		return s.tag(ctx, ".sig")
@@ -42,7 +44,7 @@ func Find(ctx context.Context, f Fetcher, place Place, ref engine.Reference) (*F
 // search is one look at one place.
 type search struct {
 	f      Fetcher
-	at     engine.Reference // registry and repository
+	at     engine.Reference // registry and repository, and whose access
 	digest engine.Digest    // what things are looked for that are attached to
 }
 
