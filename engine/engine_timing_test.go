@@ -58,6 +58,30 @@ func BenchmarkHit3000Images(b *testing.B) {
 	benchmarkHit(b, e, many)
 }
 
+func BenchmarkHitWithAccess(b *testing.B) {
+	e, allowed, _, _ := hitReviews(b)
+	req := &Request{Namespace: allowed.Namespace, Images: allowed.Images, Access: &Access{ID: fmt.Sprintf("%064d", 1)}}
+	var res Result
+	e.Decide(b.Context(), req, &res)
+	benchmarkHit(b, e, req)
+}
+
+func BenchmarkFindEachOf3000(b *testing.B) {
+	e, _, _, many := hitReviews(b)
+	b.ReportAllocs()
+	var res Result
+	for b.Loop() {
+		if !e.Hit(many, &res) {
+			b.Fatal("no hit")
+		}
+		for _, image := range many.Images {
+			if res.Find(image) == nil {
+				b.Fatal("not found")
+			}
+		}
+	}
+}
+
 func BenchmarkParseReference(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {

@@ -29,11 +29,22 @@ type facts struct {
 	listings   int              // of children
 	verified   []Digest         // what Verify was asked about
 	down       map[Digest]error // what Verify fails with for some
+	accesses   []string         // what each call was made with: its ID, or a dash
+}
+
+// with notes whose access a call is made with, under the lock.
+func (f *facts) with(ref Reference) {
+	id := "-"
+	if ref.Access != nil {
+		id = ref.Access.ID
+	}
+	f.accesses = append(f.accesses, id)
 }
 
 func (f *facts) Resolve(ctx context.Context, ref Reference, _ Known) (Resolution, error) {
 	f.mu.Lock()
 	f.resolves++
+	f.with(ref)
 	d, err, ttl := f.digests[ref.String()], f.resolveErr, f.ttl
 	f.mu.Unlock()
 	if f.wait != nil {
@@ -56,12 +67,14 @@ func (f *facts) Children(_ context.Context, ref Reference) ([]Child, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.listings++
+	f.with(ref)
 	return f.children[ref.Digest], f.childErr
 }
 
 func (f *facts) Verify(ctx context.Context, ref Reference, a *Authority, _ Known) (Evidence, error) {
 	f.mu.Lock()
 	f.verifies++
+	f.with(ref)
 	f.verified = append(f.verified, ref.Digest)
 	signatures, err := f.signatures[string(ref.Digest)+a.Trust.ID], f.verifyErr[a.Trust.ID]
 	f.mu.Unlock()
@@ -194,9 +207,27 @@ func denyTags(tags ...string) func(*Policy) {
 	}
 }
 
+// pins makes a policy pin.
+func pins(p *Policy) { p.Pin = true }
+
+// keeps makes a policy let unchanged images stay.
+func keeps(p *Policy) { p.AllowUnchanged = true }
+
 func onError(o OnError) func(*Policy) { return func(p *Policy) { p.OnError = o } }
 
 func mode(m Mode) func(*Policy) { return func(p *Policy) { p.Mode = m } }
+
+// ask asks for one review, by a hit if it is one.
+func ask(t testing.TB, e *Engine, req *Request) *Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	defer cancel()
+	res := &Result{}
+	if !e.Hit(req, res) {
+		e.Decide(ctx, req, res)
+	}
+	return res
+}
 
 // decide asks for one review, and returns what can be compared and kept.
 func decide(t testing.TB, e *Engine, namespace string, images ...string) (Outcome, Reason, string) {

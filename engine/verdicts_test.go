@@ -19,7 +19,7 @@ func TestVerdictBytes(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return int64(m.HeapAlloc)
 	}
-	f := func(name string, most int64, options ...func(*Policy)) {
+	f := func(name string, most int64, pin bool, options ...func(*Policy)) {
 		t.Helper()
 		ports := everything{}
 		before := live()
@@ -30,7 +30,7 @@ func TestVerdictBytes(t *testing.T) {
 		defer e.Close()
 		e.Load(NewSnapshot([]*Policy{policyFor(t, "signed", "**", options...)}, NoMatchDeny))
 		var res Result
-		req := &Request{Namespace: "default", Images: []string{""}}
+		req := &Request{Namespace: "default", Images: []string{""}, Pin: pin}
 		for i := range verdicts {
 			req.Images[0] = imageOf60(i)
 			e.Decide(t.Context(), req, &res)
@@ -43,8 +43,9 @@ func TestVerdictBytes(t *testing.T) {
 			t.Errorf("%s: a verdict takes %d bytes, and is said to take %d", name, taken, said)
 		}
 	}
-	f("allowed", usualVerdict, signedBy("release"))
-	f("denied", 680, denyTags("*"))
+	f("allowed", usualVerdict, false, signedBy("release"))
+	f("denied", 680, false, denyTags("*"))
+	f("pinned", 700, true, pins)
 }
 
 func imageOf60(i int) string {
