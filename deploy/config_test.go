@@ -28,7 +28,21 @@ type config struct {
 		ClientNames  []string `yaml:"clientNames"`
 		TokenFile    string   `yaml:"tokenFile"`
 	}
-	Admin    struct{ Listen string }
+	Admin     struct{ Listen string }
+	Admission struct{ Anonymous bool }
+	HostsDirs []string `yaml:"hostsDirs"`
+
+	CredentialProviders struct {
+		ConfigFile string `yaml:"configFile"`
+		BinDir     string `yaml:"binDir"`
+	} `yaml:"credentialProviders"`
+	PullSecrets struct {
+		Enabled   bool
+		Server    string
+		TokenFile string `yaml:"tokenFile"`
+		CAFile    string `yaml:"caFile"`
+		TTL       string
+	} `yaml:"pullSecrets"`
 	Policies []string
 	NoMatch  string `yaml:"noMatch"`
 	Limits   struct {
@@ -83,7 +97,8 @@ func TestConfig(t *testing.T) {
 	var all config
 	strict(t, uncomment(data), &all)
 	if len(all.Registries) != 2 || all.Registries[1].Host != "index.docker.io" || all.Registries[0].Retries != 2 ||
-		len(all.TLS.ClientNames) != 1 || all.TLS.TokenFile == "" || all.Log.Format != "json" || all.TrustedRoots.CacheDir == "" {
+		len(all.TLS.ClientNames) != 1 || all.TLS.TokenFile == "" || all.Log.Format != "json" || all.TrustedRoots.CacheDir == "" ||
+		!all.Admission.Anonymous || len(all.HostsDirs) != 1 || all.CredentialProviders.BinDir == "" || !all.PullSecrets.Enabled {
 		t.Errorf("with all settings in use: %+v", all)
 	}
 

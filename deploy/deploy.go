@@ -1,6 +1,7 @@
 // Package deploy renders everything an operator installs: the service's configuration and first policies, the
-// certificates that the apiserver and the service know each other by, the apiserver's side of the connection, and
-// instructions for putting them in place and taking them away again.
+// certificates that the apiserver and the service know each other by, the apiserver's side of the connection, the
+// manifests that a control plane or a machine runs the service by, and instructions for putting them in place and taking
+// them away again.
 //
 // It decides defaults and refuses what the apiserver would refuse only at its next start. It trusts the caller's
 // choice of names and paths no further than to quote them. It contacts nothing, and never overwrites unless told to.
@@ -13,11 +14,13 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"embed"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"strings"
 	"text/template"
 	"time"
@@ -28,7 +31,11 @@ import (
 //go:embed templates
 var embedded embed.FS
 
-const instructions = "instructions.txt"
+const (
+	instructions = "instructions.txt"
+
+	scriptMode fs.FileMode = 0o755
+)
 
 // File is one file of a [Bundle].
 type File struct {
@@ -52,6 +59,7 @@ type view struct {
 	LeafEnd  time.Time // when the server and client certificates end
 	CAEnd    time.Time
 	OwnCA    bool     // the CA was made here, so its key is in the bundle
+	CABundle string   // the CA's certificate, in base64
 	Warnings []string // what is allowed and probably not meant
 	Dir      string   // where the bundle is, for the instructions only
 }
@@ -80,6 +88,7 @@ func Render(o Options) (*Bundle, error) {
 		return nil, err
 	}
 	v.CAEnd = ca.NotAfter()
+	v.CABundle = base64.StdEncoding.EncodeToString(ca.Pair().Cert)
 	if v.LeafEnd, err = notAfter(client.Cert); err != nil {
 		return nil, err
 	}
@@ -115,6 +124,7 @@ func (b *Bundle) render() error {
 		"json":   quoteJSON,
 		"shell":  quoteShell,
 		"indent": indent,
+		"list":   list,
 		"date":   func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
 	})
 	return fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
@@ -134,7 +144,11 @@ func (b *Bundle) render() error {
 			return err
 		}
 		if name != instructions {
-			b.Files = append(b.Files, File{name, pki.CertMode, out.Bytes()})
+			mode := pki.CertMode
+			if path.Ext(name) == ".sh" {
+				mode = scriptMode
+			}
+			b.Files = append(b.Files, File{name, mode, out.Bytes()})
 		}
 		return nil
 	})

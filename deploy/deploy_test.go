@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -76,9 +77,15 @@ func TestGolden(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { // the text has dates, and here the year is 2000
 		b := render(t, deploy.Options{Server: "https://sluice.example.com:8443"})
-		for _, name := range []string{"kubeconfig.yaml", "admission.yaml", "admission.json", "sluice.yaml"} {
+		for _, name := range []string{
+			"kubeconfig.yaml", "admission.yaml", "admission.json", "sluice.yaml", "static-pod.yaml", "kubeadm-patch.yaml", "sluice.service",
+			"rollback.sh",
+		} {
 			golden(t, name, file(t, b, name))
 		}
+		bundle := regexp.MustCompile(`caBundle: .*`)
+		golden(t, "webhooks.yaml", bundle.ReplaceAll(file(t, b, "webhooks.yaml"), []byte("caBundle: (another one each time)")))
+		golden(t, "00-control-plane.yaml", file(t, b, "policies/00-control-plane.yaml"))
 		golden(t, "instructions.txt", []byte(text(t, b, "sluice")))
 
 		ca, err := pki.NewCA(pki.Options{})
@@ -90,6 +97,7 @@ func TestGolden(t *testing.T) {
 		})
 		golden(t, "odd-instructions.txt", []byte(text(t, b, "/srv/my sluice/")))
 		golden(t, "odd-kubeconfig.yaml", file(t, b, "kubeconfig.yaml"))
+		golden(t, "odd-static-pod.yaml", file(t, b, "static-pod.yaml"))
 	})
 }
 
@@ -289,7 +297,11 @@ func TestWarnings(t *testing.T) {
 func TestInstructionsInPlace(t *testing.T) {
 	t.Parallel()
 	got := text(t, render(t, deploy.Options{Server: "https://a"}), deploy.DefaultMount+"/")
-	if strings.Contains(got, "install ") || !strings.Contains(got, "2. Here, the apiserver's part is in place") {
-		t.Errorf("a bundle that stands where it is mounted from:\n%s", got)
+	if strings.Contains(got, "install -m 600 "+deploy.DefaultMount+"/pki/client.key") || !strings.Contains(got, "     Here, it is in place: admission.yaml") {
+		t.Errorf("a bundle that stands where the apiserver mounts it from:\n%s", got)
+	}
+	got = text(t, render(t, deploy.Options{Server: "https://a:8443"}), deploy.ServiceDir)
+	if strings.Contains(got, "install -d -m 755 "+deploy.ServiceDir) || !strings.Contains(got, "     chown 65532:65532 /etc/sluice/pki/server.key\n") {
+		t.Errorf("a bundle that stands where the service reads it from:\n%s", got)
 	}
 }

@@ -20,13 +20,20 @@ const (
 	DefaultPath         = "/v1/imagereview"
 	DefaultMount        = "/etc/kubernetes/sluice"
 	DefaultClientName   = "kube-apiserver"
-	DefaultAllowTTL     = 30  // seconds
-	DefaultDenyTTL      = 10  // seconds
-	DefaultRetryBackoff = 500 // milliseconds
+	DefaultImage        = "registry.example.com/sluice:v1" // nobody's: whoever runs the static pod says where theirs is
+	DefaultAllowTTL     = 30                               // seconds
+	DefaultDenyTTL      = 10                               // seconds
+	DefaultRetryBackoff = 500                              // milliseconds
 
 	MaxTTL          = 1800   // seconds
 	MaxRetryBackoff = 300000 // milliseconds
 )
+
+// ServiceDir is where the service's part of the bundle stands on a machine that runs it, as a static pod or under systemd.
+const ServiceDir = "/etc/sluice"
+
+// podUser is the user that the static pod runs as: the one that images call nonroot, and that nobody on a machine is.
+const podUser = 65532
 
 // Options are the choices of an installation. Only Server is required.
 type Options struct {
@@ -40,6 +47,9 @@ type Options struct {
 
 	Hosts      []string // further DNS names and IP addresses of the service, beside the URL's
 	ClientName string   // the common name of the apiserver's certificate
+
+	Image             string   // of the static pod, with a tag or a digest
+	ExcludeNamespaces []string // what the webhooks are not asked about, beside kube-system
 
 	// What the plugin does with answers and without them. 0 is the default; there is no way to say "for ever".
 	DefaultAllow bool // allow every image while the service cannot be reached
@@ -70,8 +80,15 @@ type settings struct {
 	FurtherPath  string // the URL's, decoded, if the service does not answer there anyway
 	Host         string // the URL's, without port and brackets
 	Listen       string
+	Origin       string // the URL without its path, where the doors for AdmissionReview are
 	Mount        string
 	Hosts        []string // every SAN, the URL's first
+	Image        string
+	ImageGlob    string   // its repository, as policies name it
+	Excluded     []string // namespaces, kube-system first
+	LowPort      bool     // listening takes a right that others than root have to be given
+	User         int      // that the static pod runs as, and that the server's key belongs to
+	ServiceDir   string
 	ClientName   string
 	DefaultAllow bool
 	AllowTTL     int
@@ -87,6 +104,8 @@ func (o Options) settle() (settings, error) {
 		AllowTTL:     orDefault(o.AllowTTL, DefaultAllowTTL),
 		DenyTTL:      orDefault(o.DenyTTL, DefaultDenyTTL),
 		RetryBackoff: orDefault(o.RetryBackoff, DefaultRetryBackoff),
+		Image:        orDefault(o.Image, DefaultImage),
+		ServiceDir:   ServiceDir,
 	}
 	if err := s.setServer(o.Server, len(o.Hosts) == 0); err != nil {
 		return s, err
@@ -105,6 +124,12 @@ func (o Options) settle() (settings, error) {
 	}
 	if err := pki.CheckClientName(s.ClientName); err != nil {
 		return s, &OptionError{"ClientName", err.Error(), "the default is " + DefaultClientName}
+	}
+	if err := s.setImage(); err != nil {
+		return s, err
+	}
+	if err := s.setExcluded(o.ExcludeNamespaces); err != nil {
+		return s, err
 	}
 	for _, n := range []struct {
 		option     string
@@ -176,9 +201,15 @@ func (s *settings) setServer(raw string, alone bool) error {
 		}
 		port = "443"
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
 		return refuse(port+" is not a port", "a port is a number from 1 to 65535")
 	}
+	// Without a user namespace, a container's added capability reaches a process of root only (no ambient set).
+	if s.LowPort = n < 1024; !s.LowPort {
+		s.User = podUser
+	}
+	s.Origin = "https://" + u.Host
 	if u.Path == "" || u.Path == "/" {
 		u.Path = DefaultPath
 	}

@@ -69,6 +69,7 @@ func TestWrite(t *testing.T) {
 	const folder, key, other = "drwxr-xr-x", "-rw-------", "-rw-r--r--"
 	want := map[string]string{
 		"sluice.yaml": other, "kubeconfig.yaml": other, "admission.yaml": other, "admission.json": other,
+		"static-pod.yaml": other, "kubeadm-patch.yaml": other, "webhooks.yaml": other, "sluice.service": other, "rollback.sh": "-rwxr-xr-x",
 		"policies": folder, "policies/00-control-plane.yaml": other, "policies/10-no-latest.yaml": other,
 		"examples": folder, "examples/signed-by-key.yaml": other,
 		"pki": folder, "pki/ca.crt": other, "pki/ca.key": key, "pki/server.crt": other, "pki/server.key": key,
@@ -180,7 +181,7 @@ func TestShell(t *testing.T) {
 		if !ok {
 			t.Fatal(text)
 		}
-		word, _, _ := strings.Cut(rest, "\n\n")
+		word, _, _ := strings.Cut(rest, "\n")
 		out, err := exec.Command("sh", "-c", "printf %s "+word).Output()
 		if err != nil || string(out) != want {
 			t.Errorf("%q: %q, %v, want %q", dir, out, err, want)

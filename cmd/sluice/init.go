@@ -23,9 +23,15 @@ func newInit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init --out DIR --server URL",
 		Short: "Write everything an installation needs: certificates, configuration, and the apiserver's side of it",
-		Long: `Write sluice.yaml, policies/, pki/{ca,server,client}.{crt,key}, kubeconfig.yaml, admission.yaml and admission.json,
-and print the flags and mounts that the apiserver needs, and the way back. Nothing is contacted, and nothing is
-overwritten without --force.`,
+		Long: `Write everything an installation needs to a directory, and print what to do with it, and the way back. Nothing is contacted,
+and nothing is overwritten without --force.
+
+  the service     sluice.yaml, policies/, pki/server.crt and .key; static-pod.yaml or sluice.service to run it by
+  the apiserver   admission.yaml (or .json), kubeconfig.yaml, pki/client.crt and .key; kubeadm-patch.yaml for its flags
+  both            pki/ca.crt
+  webhooks        webhooks.yaml, for clusters where nobody may touch the apiserver's flags
+  the way back    rollback.sh, which takes the plugin out of a control-plane machine's apiserver
+  offline         pki/ca.key, which sluice cert renews certificates by`,
 		Example: `  sluice init --out sluice --server https://127.0.0.1:8443
   sluice init --out sluice-2 --server https://10.0.0.2:8443 --ca-cert sluice/pki/ca.crt --ca-key sluice/pki/ca.key`,
 		Args: cobra.NoArgs,
@@ -36,6 +42,8 @@ overwritten without --force.`,
 	flags.StringVar(&o.Mount, "mount", deploy.DefaultMount, "where the apiserver's part of it will stand on the control plane's machines")
 	flags.StringSliceVar(&o.Hosts, "host", nil, "a further name or address of the service, for its certificate; may be repeated")
 	flags.StringVar(&o.ClientName, "client-name", deploy.DefaultClientName, "the common name of the apiserver's certificate")
+	flags.StringVar(&o.Image, "image", deploy.DefaultImage, "the image of static-pod.yaml, with a tag or a digest")
+	flags.StringSliceVar(&o.ExcludeNamespaces, "exclude-namespace", nil, "a namespace that webhooks.yaml leaves out, beside kube-system; may be repeated")
 	flags.BoolVar(&o.DefaultAllow, "default-allow", false, "let pods in while the service cannot be reached")
 	flags.IntVar(&o.AllowTTL, "allow-ttl", deploy.DefaultAllowTTL, "seconds for which the apiserver remembers that a pod was allowed")
 	flags.IntVar(&o.DenyTTL, "deny-ttl", deploy.DefaultDenyTTL, "seconds for which the apiserver remembers that a pod was denied")
@@ -79,7 +87,7 @@ overwritten without --force.`,
 // optionFlags are the flags behind the fields of [deploy.Options], by which people know them.
 var optionFlags = map[string]string{
 	"Server": "--server", "Mount": "--mount", "Hosts": "--host", "ClientName": "--client-name",
-	"AllowTTL": "--allow-ttl", "DenyTTL": "--deny-ttl", "RetryBackoff": "--retry-backoff",
+	"Image": "--image", "ExcludeNamespaces": "--exclude-namespace", "AllowTTL": "--allow-ttl", "DenyTTL": "--deny-ttl", "RetryBackoff": "--retry-backoff",
 }
 
 func loadCA(certFile, keyFile string) (*pki.CA, error) {
