@@ -53,14 +53,12 @@ func (j *judgement) done() {
 // needsFacts tells whether judging by p may take a registry. It does not where the static authorities alone satisfy p, or
 // leave too few others to; but a policy that pins needs a digest to pass.
 func (j *judgement) needsFacts(p *Policy) bool {
-	if satisfied(p) {
+	c := newCount(p)
+	if len(p.Authorities) == 0 || c.reached() {
 		return p.Pin && j.ref.Digest == ""
 	}
-	return !newCount(p).lost()
+	return !c.lost()
 }
-
-// satisfied tells whether p has no authorities, or static ones that satisfy it.
-func satisfied(p *Policy) bool { return len(p.Authorities) == 0 || newCount(p).reached() }
 
 // decide judges the image, and says for how long the verdict holds. What costs nothing comes first, and it returns
 // early only with a denial, which no other policy can change.
@@ -181,17 +179,16 @@ func (j *judgement) withFacts(ctx context.Context, p *Policy) *problem {
 	if !j.needsFacts(p) {
 		return nil
 	}
-	f := j.turn(ctx)
-	if f == nil && satisfied(p) {
-		f = j.resolve(ctx)
-	}
-	switch {
-	case f != nil:
+	if f := j.turn(ctx); f != nil {
 		return failed(p, nil, f).problem(p)
-	case satisfied(p):
-		return nil
 	}
-	return j.authorities(ctx, p)
+	if wrong := j.authorities(ctx, p); wrong != nil || !p.Pin {
+		return wrong
+	}
+	if f := j.resolve(ctx); f != nil { // known already, unless nothing but the digest is asked for
+		return failed(p, nil, f).problem(p)
+	}
+	return nil
 }
 
 // turn waits until it is this image's turn to be checked.
