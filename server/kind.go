@@ -34,8 +34,8 @@ func doorways(further []string) map[string]kind {
 // open tells whether a door answers anyone.
 func (s *Server) open(k kind) bool { return k != imageReview && s.config.Admission.Anonymous }
 
-// maxBody is the largest body that is read at a door. An AdmissionReview of an update holds the object twice, as it was
-// and as it is to be.
+// maxBody is the largest body that is read at a door, in bytes. An AdmissionReview may have twice what an ImageReview may,
+// and no more than all bodies together: of an update it holds the object twice, as it was and as it is to be.
 func (s *Server) maxBody(k kind) int64 {
 	if k == imageReview {
 		return s.config.MaxBody

@@ -43,12 +43,14 @@ func (s *Server) take(x *exchange, body io.Reader, size int64) (status int, ende
 		}
 		defer s.bodies.release(size)
 		x.body = make([]byte, size)
-		if _, err := io.ReadFull(body, x.body); err != nil {
+		if n, err := io.ReadFull(body, x.body); err != nil {
+			x.body = x.body[:n]
 			return d.unusable(x, unusableIncomplete, incomplete(err)), false
 		}
 	case size >= 0:
 		x.body = x.space(int(size))
-		if _, err := io.ReadFull(body, x.body); err != nil {
+		if n, err := io.ReadFull(body, x.body); err != nil {
+			x.body = x.body[:n]
 			return d.unusable(x, unusableIncomplete, incomplete(err)), false
 		}
 	default:
@@ -76,6 +78,7 @@ func (s *Server) receiveUnknown(x *exchange, body io.Reader) (status int, ended 
 		more, err = fill(body, all[n:])
 		n += more
 	}
+	x.body = first[:n]
 	switch {
 	case err == nil: // full to the limit, so whatever follows is beyond it
 		over, err := io.Copy(io.Discard, io.LimitReader(body, discardLimit))
@@ -85,7 +88,6 @@ func (s *Server) receiveUnknown(x *exchange, body io.Reader) (status int, ended 
 	case !errors.Is(err, io.EOF):
 		return d.unusable(x, unusableIncomplete, incomplete(err)), false
 	}
-	x.body = first[:n]
 	return d.decide(x), true
 }
 

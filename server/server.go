@@ -27,11 +27,12 @@ type Config struct {
 	Decider Decider
 	Paths   []string // further doors for ImageReview beside /v1/imagereview, /, /policy and /image_policy; each begins with /
 
-	// Of the doors for AdmissionReview, which are /v1/admission/validate and /v1/admission/mutate.
+	// Of the doors for AdmissionReview, /v1/admission/validate and /v1/admission/mutate. A review there may be twice as
+	// large as MaxBody: of an update it holds the object twice.
 	Admission Admission
 
 	Budget    time.Duration // what a review may take, if its ?timeout= does not say less; default 8 s
-	MaxBody   int64         // bytes; default 20 MiB, and no pod the apiserver accepts makes a larger ImageReview; an AdmissionReview may have twice that
+	MaxBody   int64         // bytes; default 20 MiB, and no pod the apiserver accepts makes a larger ImageReview
 	MaxBodies int64         // bytes of all large bodies in flight; default 128 MiB, at least MaxBody
 	MaxConns  int           // connections, from one address or from many; beyond it they wait; default 4,096, at least 1,024
 
@@ -206,7 +207,8 @@ var refusals = [numRefusals]struct {
 	name, word, message string
 	code                int
 }{
-	refusedPath:   {"not_found", "NotFound", "there is nothing here; reviews are taken at /v1/imagereview, " + validatePath + " and " + mutatePath, 404},
+	refusedPath: {"not_found", "NotFound", "there is nothing here; reviews are taken at /v1/imagereview, " +
+		validatePath + " and " + mutatePath, 404},
 	refusedMethod: {"method_not_allowed", "MethodNotAllowed", "reviews are sent with POST", 405},
 	refusedCaller: {"unauthorized", "Unauthorized", "neither a client certificate nor a valid bearer token was presented", 401},
 }
