@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -128,29 +127,26 @@ type auditEvent struct {
 	Annotations map[string]string
 }
 
-// audited returns what the audit log tells of an object's last request that was answered with a code, without the
-// prefix of the plugin's annotations.
-func (c *cluster) audited(t testing.TB, resource, namespace, name string, code int) auditEvent {
+// audited returns what the audit log tells of the last request about an object that changed it, or tried to. The
+// annotations come without the plugin's prefix. Of two requests in a row, the later may not be there yet.
+func (c *cluster) audited(t testing.TB, resource, namespace, name string) auditEvent {
 	t.Helper()
 	var found auditEvent
 	eventually(t, func() error { // the log is written after the answer
 		content, err := os.ReadFile(filepath.Join(c.dir, auditLog))
 		must(t, err)
-		lines := bufio.NewScanner(bytes.NewReader(content))
-		lines.Buffer(nil, 4<<20)
 		found = auditEvent{}
-		for lines.Scan() {
+		for line := range bytes.Lines(content) {
 			var e auditEvent
-			if json.Unmarshal(lines.Bytes(), &e) != nil {
+			if json.Unmarshal(line, &e) != nil {
 				continue // the last line may be half there
 			}
-			o := e.ObjectRef
-			if o.Resource == resource && o.Namespace == namespace && o.Name == name && e.ResponseStatus.Code == code {
+			if o := e.ObjectRef; o.Resource == resource && o.Namespace == namespace && o.Name == name {
 				found = e
 			}
 		}
 		if found.Verb == "" {
-			return fmt.Errorf("the audit log has no %s %s/%s answered with %d", resource, namespace, name, code)
+			return fmt.Errorf("the audit log has no %s %s/%s", resource, namespace, name)
 		}
 		return nil
 	})

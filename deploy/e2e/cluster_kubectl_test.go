@@ -70,15 +70,19 @@ func (s said) says(t testing.TB, words ...string) said {
 
 // What differs from run to run.
 var (
-	anyDigest   = regexp.MustCompile(`(sha256[:-])[0-9a-f]{12,64}`)
-	anyLoopback = regexp.MustCompile(`127\.0\.0\.1:[0-9]+`)
+	anyDigest    = regexp.MustCompile(`(sha256[:-])[0-9a-f]{12,64}`)
+	anyLoopback  = regexp.MustCompile(`127\.0\.0\.1:[0-9]+`)
+	ownNamespace = regexp.MustCompile(` -n test[a-z0-9-]+`)
 )
 
-// golden checks what was said, to the letter, against testdata/cluster/NAME.txt. Only digests and ports are left out.
+// golden checks what was said, to the letter, against testdata/cluster/NAME.txt. Only digests, ports and
+// the test's namespace are left out.
 // SLUICE_UPDATE_CLUSTER=1 writes the files anew.
 func (s said) golden(t testing.TB, name string) said {
 	t.Helper()
-	got := anyLoopback.ReplaceAllString(anyDigest.ReplaceAllString(s.String(), "${1}DIGEST"), "127.0.0.1:PORT")
+	got := anyDigest.ReplaceAllString(s.String(), "${1}DIGEST")
+	got = anyLoopback.ReplaceAllString(got, "127.0.0.1:PORT")
+	got = ownNamespace.ReplaceAllString(got, "")
 	file := filepath.Join("testdata", "cluster", name+".txt")
 	if os.Getenv("SLUICE_UPDATE_CLUSTER") != "" {
 		must(t, os.MkdirAll(filepath.Dir(file), 0o755))

@@ -4,6 +4,9 @@
 // one's own, and without keys, by way of Fulcio, Rekor and a timestamp authority that run here. MATRIX.md lists what of
 // all this is accepted, and what is not.
 //
+// Most tests call the plugin in this process. Those of a control plane (TestCluster…) have a kube-apiserver with an etcd
+// behind it, and speak to it with kubectl; testdata/cluster has what that shows, word for word.
+//
 // It is a module of its own, so that Kubernetes does not become a dependency of sluice. It trusts nothing of sluice's
 // packages: what it knows of the service is the binary, its files, its two ports and its process. Everything it starts
 // ends with it, and listens on loopback, but for the metrics of some services that can't; deploy/e2e/run fetches and

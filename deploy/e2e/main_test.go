@@ -46,7 +46,7 @@ func main(m *testing.M) int {
 	}
 	for _, p := range []string{
 		programs.sluice, programs.bench, programs.cosign, programs.cosign3, programs.registry, programs.fulcio, programs.rekor2,
-		programs.tsa, programs.h2spec, programs.etcd, programs.apiserver, programs.kubectl,
+		programs.tsa, programs.h2spec, programs.etcd, programs.apiserver, programs.kubectl, programs.helm,
 	} {
 		if _, err := os.Stat(p); err != nil {
 			fmt.Fprintf(os.Stderr, "e2e: %v\ne2e: deploy/e2e/run puts it there, and runs this suite\n", err)

@@ -61,6 +61,7 @@ type settings struct {
 	registry   string     // further YAML of each registry, indented by two
 	rules      []rule     // beside the policies that sluice init writes
 	edits      [][]string // pairs of text in sluice.yaml
+	flags      []string   // further flags of sluice init
 }
 
 // newService sets a service up as a user would: sluice init, a few lines changed, sluice serve.
@@ -75,7 +76,7 @@ func newService(t testing.TB, s settings) *service {
 func initService(t testing.TB, s settings) *service {
 	t.Helper()
 	service := &service{dir: filepath.Join(t.TempDir(), "sluice"), addr: freePort(t), admin: freePort(t)}
-	service.init(t, service.dir)
+	service.init(t, service.dir, s.flags...)
 	config := service.file("sluice.yaml")
 	edit(t, config, "listen: 127.0.0.1:9443", "listen: "+service.admin)
 	if len(s.registries) > 0 {
