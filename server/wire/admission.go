@@ -1,8 +1,8 @@
 package wire
 
 // Admission is what a decision needs of an AdmissionReview (admission.k8s.io/v1): the images of the object, and of the
-// object as it was before an update, and where in the object they stand. Like a [Review], the zero value is ready and meant
-// to be used again and again; the strings alias the body, or memory of the Admission itself.
+// object as it was before an update, and where in the object they stand. Like a [Review], the zero value is ready and
+// meant to be used again and again; the strings alias the body, or memory of the Admission itself.
 type Admission struct {
 	Kind       string // of the review
 	APIVersion string // of the review
@@ -64,12 +64,12 @@ func (a *Admission) Reset() {
 }
 
 // Decode reads a body into a, over whatever a held. Every error is a [*DecodeError] and leaves a empty. The body is
-// written to, as by [Review.Decode], whose rules are these, too, with two differences. What is not a string and comes
-// twice where it would be read is an error: request, its kind and objects, what is on the way to the images, and the
-// lists. And images, old images and names of pull secrets are refused beyond [MaxImages] of each.
+// written to, as by [Review.Decode], whose rules are these, too, with two differences. Of what is read, objects and lists
+// that come twice are errors: request, its kind and objects, all on the way to the images, and the lists. And images, old
+// images and names of pull secrets are refused beyond [MaxImages] of each.
 //
-// The members may come in any order. A request without an object is no error (the object of a DELETE is null), nor is one
-// of a kind that is not known, whose objects are not looked into: see [Admission.Known].
+// The members may come in any order. A request without an object is no error (the object of a DELETE is null), nor is
+// one of a kind that is not known, whose objects are not looked into: see [Admission.Known].
 func (a *Admission) Decode(body []byte) error {
 	a.Reset()
 	i := a.document(body)
@@ -127,8 +127,8 @@ func (a *Admission) review(b []byte, i int) int {
 	}
 }
 
-// request reads the request from behind its brace. An object that comes before the kind, as the apiserver never writes it,
-// is passed over and read when the kind is known.
+// request reads the request from behind its brace. An object that comes before the kind, as the apiserver never writes
+// it, is passed over and read when the kind is known.
 func (a *Admission) request(b []byte, i int) int {
 	var kind, object, oldObject, laterObject, laterOld int // where they begin; 0 before they have come
 	for first := true; ; first = false {

@@ -119,7 +119,9 @@ func TestAdmissionKnown(t *testing.T) {
 			"pod", "PodList", "Scale", "Eviction", "Node",
 		} {
 			spec := `{"containers":[{"image":"a"}]}`
-			object := `{"spec":{"containers":[{"image":"a"}],"template":{"spec":` + spec + `},"jobTemplate":{"spec":{"template":{"spec":` + spec + `}}}},"template":{"spec":` + spec + `}}`
+			template := `{"spec":` + spec + `}`
+			object := `{"spec":{"containers":[{"image":"a"}],"template":` + template +
+				`,"jobTemplate":{"spec":{"template":` + template + `}}},"template":` + template + `}`
 			body := `{"request":{"kind":{"group":"` + group + `","kind":"` + kind + `"},"object":` + object + `}}`
 			var a Admission
 			if err := a.Decode([]byte(body)); err != nil {
@@ -140,7 +142,9 @@ func TestAdmissionKnown(t *testing.T) {
 }
 
 // podOf returns a review of a pod with members of its specification.
-func podOf(spec string) string { return `{"request":{"kind":{"kind":"Pod"},"object":{"spec":{` + spec + `}}}}` }
+func podOf(spec string) string {
+	return `{"request":{"kind":{"kind":"Pod"},"object":{"spec":{` + spec + `}}}}`
+}
 
 // latePodOf likewise, with the kind behind the object.
 func latePodOf(spec string) string {
@@ -207,7 +211,8 @@ func TestAdmissionDecode(t *testing.T) {
 	f(`{"x":1,"x":2,"request":{"options":1,"options":2,"kind":{"kind":"Node"},"object":{"spec":1,"spec":2}}}`, request{ObjectKind: "Node"})
 
 	// Names that are written with escapes, before and behind the kind.
-	f(`{"\u0072equest":{"ob\u006aect":{"\u0073pec":{"\u0065\u0070\u0068\u0065\u006d\u0065\u0072\u0061\u006c\u0043\u006f\u006e\u0074\u0061\u0069\u006e\u0065\u0072\u0073":[{"i\u006dage":"\u003c\\\"\n"}]}},"k\u0069nd":{"kind":"\u0050od"}}}`,
+	f(`{"\u0072equest":{"ob\u006aect":{"\u0073pec":{`+
+		`"\u0065\u0070\u0068\u0065\u006d\u0065\u0072\u0061\u006c\u0043\u006f\u006e\u0074\u0061\u0069\u006e\u0065\u0072\u0073":[{"i\u006dage":"\u003c\\\"\n"}]}},"k\u0069nd":{"kind":"\u0050od"}}}`,
 		request{ObjectKind: "Pod", Images: []Image{{Image: "<\\\"\n", List: EphemeralContainers}}})
 	f(`{"request":{"object":{"\\\\":1,"\\\"":2,"\u005c":3,"\"":4,"spec":{"\\":"\\","containers":[{"image":"\\\""}]}},"kind":{"kind":"Pod"}}}`,
 		request{ObjectKind: "Pod", Images: []Image{{Image: `\"`}}})

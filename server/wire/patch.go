@@ -117,8 +117,8 @@ func appendLine(dst, s []byte) []byte {
 	return appendEscaped(dst, s[done:])
 }
 
-// appendPatch appends the patch, in base64, and its type; nothing if it has no operations. It is written behind dst first,
-// as JSON, and from there behind itself in base64, so that it takes no memory of its own.
+// appendPatch appends the patch, in base64, and its type; nothing if it has no operations. It is written behind dst
+// first, as JSON, and from there behind itself in base64, so that it takes no memory of its own.
 func appendPatch(dst []byte, pod string, ops []PatchOp) []byte {
 	if pod == "" {
 		return dst

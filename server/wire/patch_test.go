@@ -65,8 +65,8 @@ type answered struct {
 	Kind       string `json:"kind"`
 	APIVersion string `json:"apiVersion"`
 	Response   struct {
-		UID     string `json:"uid"`
-		Allowed bool   `json:"allowed"`
+		UID     string  `json:"uid"`
+		Allowed bool    `json:"allowed"`
 		Status  *result `json:"status"`
 
 		Patch            []byte            `json:"patch"`

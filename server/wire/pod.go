@@ -46,8 +46,8 @@ func (a *Admission) object(b []byte, i int, old bool) int {
 	return a.skip(b, i, 2)
 }
 
-// descend reads an object, or null, that stands on the way to the pod's specification: in depth others, and with way still
-// to go, whose steps are parted by slashes. It calls itself no deeper than that way is long.
+// descend reads an object, or null, that stands on the way to the pod's specification: in depth others, and with way
+// still to go, whose steps are parted by slashes. It calls itself no deeper than that way is long.
 func (a *Admission) descend(b []byte, i, depth int, way string, old bool) int {
 	switch b[i] {
 	case '{':

@@ -2,9 +2,9 @@
 // decision into the bytes of a reply.
 //
 // It decides what a document says, the way Kubernetes reads one: field names are case-sensitive, unknown fields and
-// the request's own status are ignored, of duplicate keys the last wins, and the whole document must be valid JSON
-// (RFC 8259), ignored parts included. It trusts nothing in a body: depth, counts and what is kept between two bodies
-// are bounded, the work is linear in the length, and no error repeats any of the content.
+// the request's own status are ignored, of duplicate keys the last wins or the body is refused, and the whole document
+// must be valid JSON (RFC 8259), ignored parts included. It trusts nothing in a body: depth, counts and what is kept
+// between two bodies are bounded, the work is linear in the length, and no error repeats any of the content.
 //
 // It never judges what the fields say: whether kind and apiVersion are the right ones, whether there are containers
 // and whether an image is named properly is for the caller. It uses no reflection, and nothing of Kubernetes.
@@ -12,8 +12,8 @@ package wire
 
 import "strconv"
 
-// MaxImages is the number of images that one object may have. The apiserver takes pods of 3 MiB at most, and a
-// container takes 28 bytes or more of that, so that no review it sends comes near.
+// MaxImages is the number of images that one object may have, counting containers without one. The apiserver takes pods
+// of 3 MiB at most, and a container takes 28 bytes or more of that, so that no review it sends comes near.
 const MaxImages = 1 << 17
 
 // Review is what a decision needs of an ImageReview. The zero value is ready, and meant to be used again and again: a
