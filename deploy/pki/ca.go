@@ -122,7 +122,7 @@ func LoadCA(certPEM, keyPEM []byte) (*CA, error) {
 	}
 	key, err := parseKey(keyPEM)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the CA's key: %w", err)
 	}
 	if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(cert.PublicKey) {
 		return nil, fmt.Errorf("the key is not that of the certificate of %q", cert.Subject)
@@ -171,13 +171,13 @@ func parseKey(data []byte) (crypto.Signer, error) {
 		block, rest = pem.Decode(rest)
 	}
 	if block == nil {
-		return nil, errors.New("the CA's key is not PEM")
+		return nil, errors.New("it is not PEM")
 	}
 	var key any
 	var err error
 	switch {
 	case block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["Proc-Type"] != "":
-		return nil, errors.New("the CA's key is encrypted; decrypt it first (openssl pkey)")
+		return nil, errors.New("it is encrypted; decrypt it first (openssl pkey)")
 	case block.Type == "PRIVATE KEY":
 		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
 	case block.Type == "EC PRIVATE KEY":
@@ -185,14 +185,14 @@ func parseKey(data []byte) (crypto.Signer, error) {
 	case block.Type == "RSA PRIVATE KEY":
 		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
 	default:
-		return nil, fmt.Errorf("the CA's key is a PEM block of type %q, not PRIVATE KEY", block.Type)
+		return nil, fmt.Errorf("it is a PEM block of type %q, not PRIVATE KEY", block.Type)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("parse the CA's key: %w", err)
+		return nil, fmt.Errorf("it cannot be parsed: %w", err)
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {
-		return nil, fmt.Errorf("the CA's key cannot sign (%T)", key)
+		return nil, fmt.Errorf("it cannot sign (%T)", key)
 	}
 	return signer, nil
 }

@@ -322,9 +322,9 @@ func TestLoadCA(t *testing.T) {
 	f(block("CERTIFICATE", noSigner), good.Key, "must not sign")
 	f(block("CERTIFICATE", early), good.Key, "begins on")
 	f(good.Cert, other.Pair().Key, "not that of the certificate")
-	f(good.Cert, nil, "key is not PEM")
+	f(good.Cert, nil, "the CA's key: it is not PEM")
 	f(good.Cert, good.Cert, "not PRIVATE KEY")
-	f(good.Cert, block("PRIVATE KEY", []byte("x")), "parse the CA's key")
+	f(good.Cert, block("PRIVATE KEY", []byte("x")), "the CA's key: it cannot be parsed")
 	f(good.Cert, block("ENCRYPTED PRIVATE KEY", []byte("x")), "encrypted")
 }
 
