@@ -2,41 +2,67 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
 	"sluice/engine"
 	"sluice/resolver"
+	"sluice/resolver/credential"
 	"sluice/resolver/signature"
 )
 
 // backend is what facts come from: both of the engine's ports, by one configuration of the registries.
 type backend struct {
-	resolver *resolver.Resolver
-	verifier *signature.Verifier
+	providers *credential.Providers // nil if there are none
+	resolver  *resolver.Resolver
+	verifier  *signature.Verifier
 }
 
 // newBackend makes the backend of a configuration. seen is told of what it does, if it is not nil.
-func newBackend(c *Config, seen *explanation) (*backend, error) {
-	rc, options := c.resolver(), signature.Options{FactTTL: c.Cache.SignatureTTL, MaxFacts: c.Cache.Signatures.entries, MaxBytes: c.Cache.Signatures.bytes}
+func newBackend(c *Config, seen *explanation, log *slog.Logger) (_ *backend, err error) {
+	b := new(backend)
+	defer func() {
+		if err != nil {
+			b.close()
+		}
+	}()
+	rc, options := c.resolver(), signature.Options{
+		FactTTL: c.Cache.SignatureTTL, MaxFacts: c.Cache.Signatures.entries, MaxBytes: c.Cache.Signatures.bytes,
+	}
 	if seen != nil {
 		rc.Observe, options.Observe = seen.request, seen.finding
 	}
-	r, err := resolver.New(rc)
-	if err != nil {
+	if from := c.CredentialProviders; from.ConfigFile != "" {
+		b.providers, err = credential.New(credential.Config{
+			ConfigFile: c.path(from.ConfigFile), BinDir: c.path(from.BinDir), Log: log,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("credentialProviders: %w", err)
+		}
+		rc.Keychain = b.providers
+	}
+	if b.resolver, err = resolver.New(rc); err != nil {
 		return nil, err
 	}
-	v, err := signature.New(r, options)
-	if err != nil {
-		r.Close()
+	if b.verifier, err = signature.New(b.resolver, options); err != nil {
 		return nil, err
 	}
-	return &backend{r, v}, nil
+	return b, nil
 }
 
+// close ends what newBackend began, as far as it came.
 func (b *backend) close() {
-	b.verifier.Close()
-	b.resolver.Close()
+	if b.verifier != nil {
+		b.verifier.Close()
+	}
+	if b.resolver != nil {
+		b.resolver.Close()
+	}
+	if b.providers != nil {
+		b.providers.Close()
+	}
 }
 
 // ports hands the engine the backend of the moment, so that registries and credentials can change under it.

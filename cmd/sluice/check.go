@@ -159,7 +159,7 @@ func (f *checkFlags) decide(ctx context.Context, req *engine.Request, stdout, st
 	if f.explain {
 		seen = &explanation{began: time.Now()}
 	}
-	b, err := newBackend(c, seen)
+	b, err := newBackend(c, seen, nil)
 	if err != nil {
 		return invalid(err)
 	}

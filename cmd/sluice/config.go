@@ -33,6 +33,11 @@ type Config struct {
 	NoMatch    string           `yaml:"noMatch"`  // deny (default), allow or warn: images that no policy matches
 	Limits     ConfigLimits     `yaml:"limits"`
 	Registries []ConfigRegistry `yaml:"registries"`
+	HostsDirs  []string         `yaml:"hostsDirs"` // containerd's directories of hosts.toml files: the registries' mirrors
+
+	CredentialProviders ConfigCredentialProviders `yaml:"credentialProviders"`
+	PullSecrets         ConfigPullSecrets         `yaml:"pullSecrets"`
+	Admission           ConfigAdmission           `yaml:"admission"`
 	// TrustedRoots is about those that policies have fetched by TUF.
 	TrustedRoots struct {
 		CacheDir string `yaml:"cacheDir"` // where they are kept over a restart; default nowhere
@@ -203,8 +208,8 @@ func (c *Config) check(doc *strictyaml.Document) error {
 	if c.TLS.CertFile == "" || c.TLS.KeyFile == "" {
 		wrong("$.tls", "certFile and keyFile are needed: the apiserver speaks https only")
 	}
-	if c.TLS.ClientCAFile == "" && c.TLS.TokenFile == "" {
-		wrong("$.tls", "clientCAFile or tokenFile is needed: otherwise anyone could ask")
+	if c.TLS.ClientCAFile == "" && c.TLS.TokenFile == "" && !c.Admission.Anonymous {
+		wrong("$.tls", "clientCAFile or tokenFile is needed: it is they who tell who asks")
 	}
 	if len(c.TLS.ClientNames) > 0 && c.TLS.ClientCAFile == "" {
 		wrong("$.tls.clientNames", "clientNames are names in client certificates, which need a clientCAFile")
@@ -212,6 +217,7 @@ func (c *Config) check(doc *strictyaml.Document) error {
 	if len(c.Policies) == 0 {
 		wrong("$.policies", "at least one file or directory of policies is needed")
 	}
+	c.checkCluster(wrong)
 	const most = 10 * time.Minute
 	if t := c.Limits.ReviewTimeout; t < 0 || t > 30*time.Second {
 		wrong("$.limits.reviewTimeout", "%s is not between 0 and the 30s after which the apiserver has left", t)
@@ -311,7 +317,10 @@ func (c *Config) registry(r ConfigRegistry) resolver.Registry {
 }
 
 func (c *Config) resolver() resolver.Config {
-	rc := resolver.Config{TagTTL: c.Cache.TagTTL, MaxTags: c.Cache.Tags.entries, MaxBytes: c.Cache.Tags.bytes, UserAgent: "sluice/" + readBuildInfo().Version}
+	rc := resolver.Config{
+		TagTTL: c.Cache.TagTTL, MaxTags: c.Cache.Tags.entries, MaxBytes: c.Cache.Tags.bytes, HostsDirs: c.HostsDirs,
+		UserAgent: "sluice/" + readBuildInfo().Version,
+	}
 	for _, r := range c.Registries {
 		rc.Registries = append(rc.Registries, c.registry(r))
 	}
@@ -336,17 +345,4 @@ func (c *Config) policies() []string {
 		paths[i] = c.path(p)
 	}
 	return paths
-}
-
-// registryFiles returns the files whose content the registries' part depends on.
-func (c *Config) registryFiles() []string {
-	var files []string
-	for _, r := range c.Registries {
-		for _, f := range []string{r.CAFile, r.DockerConfigFile, r.UsernameFile, r.PasswordFile} {
-			if f != "" {
-				files = append(files, c.path(f))
-			}
-		}
-	}
-	return files
 }

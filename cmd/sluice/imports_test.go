@@ -50,7 +50,7 @@ var rooms = map[string]room{
 		reason: "a policy is compiled without any network, so that start-up never needs one",
 	},
 	"resolver": {
-		may:    []string{"engine", "cache"},
+		may:    []string{"engine", "cache", "resolver/mirror"},
 		never:  []string{"github.com/sigstore", "github.com/valyala/fasthttp", "github.com/aws", "cloud.google.com", "github.com/Azure"},
 		reason: "registries are contacted without cloud SDKs, and know nothing of signatures",
 	},

@@ -177,7 +177,7 @@ func (r *reloader) takeRules() error {
 	for _, note := range set.Notes {
 		r.service.log.Warn("a ClusterImagePolicy document is kept in another form", "note", note)
 	}
-	if fmt.Sprint(c.resolver(), c.Cache) != fmt.Sprint(before.resolver(), before.Cache) {
+	if c.registryParts() != before.registryParts() {
 		r.seen[partRegistries] = ""
 	}
 	return nil
@@ -187,11 +187,11 @@ func (r *reloader) takeRules() error {
 // remembered goes with it: facts that were had with other credentials are not this one's. A change of policies alone
 // keeps all facts.
 func (r *reloader) takeRegistries() error {
-	from := fmt.Sprint(r.config.resolver(), r.config.Cache) + hashFiles(r.config.registryFiles())
+	from := r.config.registryParts() + hashFiles(r.config.registryFiles())
 	if from == r.built {
 		return nil
 	}
-	b, err := newBackend(r.config, nil)
+	b, err := newBackend(r.config, nil, r.service.log)
 	if err != nil {
 		return err
 	}
@@ -232,7 +232,7 @@ func hashFiles(paths []string) string {
 			fmt.Fprintf(h, "unreadable\n")
 		}
 		for _, e := range entries {
-			if name := e.Name(); strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml") {
+			if name := e.Name(); !strings.HasPrefix(name, ".") && !strings.HasSuffix(name, "~") { // an editor's
 				fmt.Fprintf(h, "%q\n", name)
 			}
 		}

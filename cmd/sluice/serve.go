@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sluice/engine"
+	"sluice/resolver/pullsecret"
 	"sluice/server"
 	"sluice/server/admin"
 	"sluice/server/telemetry"
@@ -77,6 +78,7 @@ type service struct {
 	telemetry *telemetry.Telemetry
 	ports     *ports
 	roots     *roots
+	secrets   *pullsecret.Secrets // nil if pods' own credentials are not read
 	engine    *engine.Engine
 	front     *server.Server
 	admin     *admin.Server
@@ -119,8 +121,18 @@ func newService(ctx context.Context, f serveFlags, stderr io.Writer) (_ *service
 	if err != nil {
 		return nil, err
 	}
+	admission := server.Admission{Anonymous: config.Admission.Anonymous}
+	if from := config.PullSecrets; from.Enabled {
+		s.secrets, err = pullsecret.New(pullsecret.Config{
+			Server: from.Server, TokenFile: config.path(from.TokenFile), CAFile: config.path(from.CAFile), TTL: from.TTL, Log: s.log,
+		})
+		if err != nil {
+			return nil, invalid(fmt.Errorf("pullSecrets: %w", err))
+		}
+		admission.PullSecrets = s.secrets
+	}
 	s.front, err = server.New(server.Config{
-		Addr: config.Listen, Decider: s.engine, Paths: config.Paths,
+		Addr: config.Listen, Decider: s.engine, Paths: config.Paths, Admission: admission,
 		TLS: server.TLS{
 			CertFile: config.path(config.TLS.CertFile), KeyFile: config.path(config.TLS.KeyFile),
 			ClientCAFile: config.path(config.TLS.ClientCAFile), ClientNames: config.TLS.ClientNames,
@@ -216,6 +228,9 @@ func (s *service) serve(ctx context.Context, shutdownDelay time.Duration) error 
 func (s *service) close() {
 	if s.front != nil {
 		s.front.Close()
+	}
+	if s.secrets != nil {
+		s.secrets.Close()
 	}
 	if s.engine != nil {
 		s.engine.Close()
