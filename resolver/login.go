@@ -41,9 +41,10 @@ func accessID(a *engine.Access) string {
 	return a.ID
 }
 
-// usable returns an Access that can be told from others, or nil: what has no ID would share what it finds with everybody.
-func usable(a *engine.Access) *engine.Access {
-	if a == nil || a.ID == "" || a.Logins == nil {
+// usable returns an Access that makes a difference for a repository, or nil. Without a login for it, what is found is the
+// same as with none at all, and is everybody's. What has no ID can't be told from others, and so is not used.
+func usable(a *engine.Access, host, repository string) *engine.Access {
+	if a == nil || a.ID == "" || a.Logins == nil || len(a.Logins(host, repository)) == 0 {
 		return nil
 	}
 	return a

@@ -184,7 +184,7 @@ func (r *Resolver) Resolve(ctx context.Context, ref engine.Reference, known engi
 	// The key shares no memory with ref, and what is loaded for it is read from the key alone: a load may outlive
 	// its first caller.
 	host := canonicalHost(ref.Registry)
-	access := usable(ref.Access)
+	access := usable(ref.Access, host, ref.Repository)
 	var key string
 	if access == nil {
 		key = host + "/" + ref.Repository + ":" + ref.Tag
@@ -378,7 +378,7 @@ func (r *Resolver) endpoint(ref engine.Reference) (endpoint, engine.Reference, e
 	if err != nil || own.Name() != ref.Name() || own.Tag != ref.Tag {
 		return endpoint{}, ref, invalidReference(err)
 	}
-	own.Access = usable(ref.Access)
+	own.Access = usable(ref.Access, own.Registry, own.Repository)
 	e, err := r.listed(own.Registry, own.Access)
 	return e, own, err
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"sluice/cache"
 	"sluice/engine"
 	"sluice/resolver/mirror"
 )
@@ -37,15 +36,18 @@ func (r *Resolver) inTurn(
 			"has no server that may be asked for this")
 	}
 	said := refusals{last: able[len(able)-1]}
-	order := r.reachableFirst(able)
+	now := int64(r.grants.Now())
+	order := reachableFirst(able, now)
 	for i, s := range order {
+		if i > 0 && ctx.Err() != nil { // nobody waits any more
+			said.add(s, e.timeout(ctx.Err()))
+			break
+		}
 		t := e.turn(s)
-		t.once = i < len(order)-1
+		t.once = i < len(order)-1 || s.down.Load() > now
 		found, err := ask(t)
 		if err == nil {
-			if s.down.Load() != 0 {
-				s.down.Store(0)
-			}
+			s.reached()
 			if found {
 				return nil
 			}
@@ -53,11 +55,11 @@ func (r *Resolver) inTurn(
 		}
 		f := asFailure(e.host, err)
 		said.add(s, f)
-		if ctx.Err() != nil {
-			break
-		}
-		if outOfReach(f.Reason) {
-			s.down.Store(int64(r.grants.Now() + cache.Instant(downFor)))
+		switch {
+		case !outOfReach(f.Reason):
+			s.reached()
+		case ctx.Err() == nil: // or else it is not its fault
+			s.down.Store(now + int64(downFor))
 		}
 	}
 	if f := said.failure(); f != nil {
@@ -66,9 +68,15 @@ func (r *Resolver) inTurn(
 	return nil
 }
 
+// reached ends the time for which s counts as out of reach.
+func (s *server) reached() {
+	if s.down.Load() != 0 {
+		s.down.Store(0)
+	}
+}
+
 // reachableFirst puts those last that could not be reached a while ago.
-func (r *Resolver) reachableFirst(servers []*server) []*server {
-	now := int64(r.grants.Now())
+func reachableFirst(servers []*server, now int64) []*server {
 	var down []*server
 	up := servers[:0:0]
 	for _, s := range servers {

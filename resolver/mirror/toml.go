@@ -31,16 +31,16 @@ func parse(dir string, b []byte) ([]Host, error) {
 		Server string           `toml:"server"`
 		Host   map[string]table `toml:"host"`
 	}
+	names := inOrder(b)
+	if len(names) >= MaxHosts {
+		return nil, fmt.Errorf(": it names more than %d hosts", MaxHosts-1)
+	}
 	if err := toml.Unmarshal(b, &doc); err != nil {
 		if at := (*toml.DecodeError)(nil); errors.As(err, &at) {
 			line, column := at.Position()
 			return nil, fmt.Errorf(":%d:%d: %w", line, column, err)
 		}
 		return nil, fmt.Errorf(": %w", err)
-	}
-	names := inOrder(b)
-	if len(names) >= MaxHosts {
-		return nil, fmt.Errorf(": it names more than %d hosts", MaxHosts-1)
 	}
 	hosts := make([]Host, 0, len(names)+1)
 	for _, name := range names {
@@ -78,6 +78,9 @@ func inOrder(b []byte) []string {
 		}
 		if len(parts) < 2 || parts[0] != "host" || parts[1] == last {
 			continue
+		}
+		if len(names) == MaxHosts { // too many already
+			return names
 		}
 		last = parts[1]
 		names = append(names, last)

@@ -41,6 +41,9 @@ func (v *Verifier) question(ref engine.Reference, a *engine.Authority) question 
 	if a.Repository != (engine.Repository{}) {
 		q.at.Registry, q.at.Repository = a.Repository.Registry, a.Repository.Path
 	}
+	if access := q.at.Access; access != nil && (access.Logins == nil || len(access.Logins(q.at.Registry, q.at.Repository)) == 0) {
+		q.at.Access = nil // it makes no difference there, and what is found is everybody's
+	}
 	return q
 }
 
