@@ -177,6 +177,30 @@ func TestRulingOfViews(t *testing.T) {
 	}
 }
 
+// TestReloadOfViews: no answer to any question, with whatever access, is given by earlier rules.
+func TestReloadOfViews(t *testing.T) {
+	t.Parallel()
+	ports := &facts{}
+	ports.push("reg.test/app:1")
+	before := policyFor(t, "p", "**", keeps, pins)
+	after := policyFor(t, "p", "**", denyTags("1"))
+	e := newEngine(t, ports, NoMatchDeny, before)
+	requests := map[*Request][2]Reason{
+		by(nil, "reg.test/app:1"):                                {ReasonPassed, ReasonTagDenied},
+		by(&Access{ID: "a"}, "reg.test/app:1"):                   {ReasonPassed, ReasonTagDenied},
+		pin("reg.test/app:1"):                                    {ReasonPinned, ReasonNotPinned},
+		{Namespace: "default", Kept: []string{"reg.test/app:1"}}: {ReasonUnchanged, ReasonTagDenied},
+	}
+	for i, rules := range []*Policy{before, after, before} {
+		e.Load(NewSnapshot([]*Policy{rules}, NoMatchDeny))
+		for req, want := range requests {
+			if res := ask(t, e, req); res.Reason != want[i%2] || i == 2 && !res.Hit {
+				t.Errorf("load %d, %+v: %s, hit %v", i, req, res.Reason, res.Hit)
+			}
+		}
+	}
+}
+
 // TestManyAccesses: a namespace with any number of pull secrets takes no more memory than any other number of verdicts,
 // and each of its verdicts is its own.
 func TestManyAccesses(t *testing.T) {
