@@ -36,13 +36,19 @@ const (
 	admissionVersion = "admission.k8s.io/v1"
 )
 
-// The operations, and the one subresource, by which they differ.
+// The operations, and the one subresource, that differ from others.
 const (
 	operationUpdate  = "UPDATE"
 	operationDelete  = "DELETE"
 	operationConnect = "CONNECT"
 
 	subresourceEphemeral = "ephemeralcontainers"
+)
+
+// Kinds that differ from others in what may be written to them.
+const (
+	kindPod        = "Pod"
+	kindReplicaSet = "ReplicaSet"
 )
 
 // admission is what an exchange at these doors needs of memory. The strings in it alias the request's body.
@@ -147,6 +153,11 @@ func (a *admission) serviceAccount() string {
 // ask picks the images that the answer depends on.
 func (a *admission) ask(k kind) {
 	r := &a.review
+	if k == mutate && r.ObjectKind == kindReplicaSet {
+		// Nearly all are made by Deployments, which look for the one whose template is their own: if it had been changed,
+		// they would make another, without end. The pods are changed in its place.
+		return
+	}
 	update := r.Operation == operationUpdate && len(r.OldImages) > 0
 	if update {
 		a.before.set(r.OldImages, k)

@@ -106,7 +106,7 @@ func (a *admission) change(res *engine.Result) {
 			op.Rewrite = v.Rewrite
 		}
 		// The pull policy of a pod's containers can't be changed, but for that of containers that come with the change.
-		fixed := r.ObjectKind == "Pod" && r.Operation == operationUpdate && !(t.added && r.SubResource == subresourceEphemeral)
+		fixed := r.ObjectKind == kindPod && r.Operation == operationUpdate && !(t.added && r.SubResource == subresourceEphemeral)
 		op.AlwaysPull = v.AlwaysPull && image.PullPolicy != "Always" && !fixed
 		if op.Rewrite != "" || op.AlwaysPull {
 			a.patch = append(a.patch, op)

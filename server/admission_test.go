@@ -96,6 +96,8 @@ func TestAdmission(t *testing.T) {
 		{name: "pinned already", path: m, ask: asked{object: pod(already)}},
 		{name: "pinned where it is needed", path: m, ask: asked{object: pod("good.example/a", pinned+":1", "bad.example/a")}, patch: patched(image(c1, pinned, "1"))},
 		{name: "pinned in a template", path: m, ask: asked{kind: "Deployment", group: "apps", object: deployment(pinned + ":1")}, patch: patched(image(template, pinned, "1"))},
+		{name: "a Deployment's ReplicaSet is left alone", path: m, ask: asked{kind: "ReplicaSet", group: "apps", object: deployment("both.example/a:1")}},
+		{name: "a Deployment's ReplicaSet is judged", path: v, ask: asked{kind: "ReplicaSet", group: "apps", object: deployment("bad.example/a:1")}, denied: "bad.example/a:1"},
 		{name: "denied, but not by mutate", path: m, ask: asked{object: pod("bad.example/a", "nginx", "NGINX::@@", "")}},
 		{name: "always pulled", path: m, ask: asked{object: pod("pull.example/a")}, patch: patched(always(c0))},
 		{name: "always pulled in place of another policy", path: m, ask: asked{object: pod("pull.example/a IfNotPresent")}, patch: patched(always(c0))},
