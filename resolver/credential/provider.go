@@ -109,10 +109,12 @@ func (p *provider) keyring(ctx context.Context, registry, repository string) (*K
 func (p *provider) load(ctx context.Context, registry, repository string) (answer, time.Duration, error) {
 	select {
 	case p.shared.slots <- struct{}{}:
+		defer func() { <-p.shared.slots }()
 	case <-ctx.Done():
-		return answer{}, 0, context.Cause(ctx)
 	}
-	defer func() { <-p.shared.slots }()
+	if err := ctx.Err(); err != nil {
+		return answer{}, 0, err
+	}
 	if k, ok := p.kept(registry, repository); ok {
 		return answer{scopeImage, registry, repository, k, nil}, 0, nil
 	}

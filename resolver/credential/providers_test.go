@@ -126,7 +126,8 @@ func newLab(t *testing.T, timeout time.Duration, specs ...spec) *lab {
   matchImages: %s
   defaultCacheDuration: %s
   apiVersion: credentialprovider.kubelet.k8s.io/v1
-  env: [{name: CREDENTIAL_TEST_PLUGIN, value: %s}, {name: CREDENTIAL_TEST_DIR, value: %q}, {name: FROM_CONFIG, value: yes it is}]
+  env: [{name: CREDENTIAL_TEST_PLUGIN, value: %s}, {name: CREDENTIAL_TEST_DIR, value: %q}, {name: FROM_CONFIG, value: yes it is},
+    {name: GORACE, value: atexit_sleep_ms=0}]
   %s
 `, name, s.images, s.duration, behaviour, l.dir, s.extra)
 	}
@@ -361,8 +362,15 @@ func TestAnswersEnd(t *testing.T) {
 	f := func(said string, want time.Duration) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
-			l := newLab(t, 0, spec{images: "[r.example]", behaviour: "say " + says("Registry", said, forR)})
+			l := newLab(t, 0, spec{images: "[r.example]", behaviour: "say " + says("Registry", said, forR), duration: "10m"})
 			l.want(t, "r.example", "x", "u")
+			kept, err := l.shared.answers.Do(t.Context(), l.providers[0].key(false, scopeRegistry, "r.example", ""), nil)
+			if err != nil || kept.TTL != want {
+				t.Errorf("%q: kept for %v, want %v; %v", said, kept.TTL, want, err)
+			}
+			if want > time.Hour {
+				return
+			}
 			time.Sleep(want - time.Nanosecond)
 			l.want(t, "r.example", "y", "u")
 			l.wantRuns(t, 1)
@@ -371,8 +379,8 @@ func TestAnswersEnd(t *testing.T) {
 			l.wantRuns(t, 2)
 		})
 	}
-	f("", time.Hour)
-	f("10m", 10*time.Minute)
+	f("", 10*time.Minute)
+	f("5m0s", 5*time.Minute)
 	f("1000h", 24*time.Hour)
 }
 

@@ -120,7 +120,9 @@ func (s *Secrets) load(ctx context.Context, k *key) (found, error) {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	case <-ctx.Done():
-		return found{}, ctx.Err()
+	}
+	if err := ctx.Err(); err != nil {
+		return found{}, err
 	}
 	s.loads.Add(1)
 	f, err := s.fetch(ctx, k)
