@@ -231,6 +231,7 @@ func TestAdmissionDecode(t *testing.T) {
 	pod(`"containers":[{"x":`+deep(9_994)+`}]`, images(Image{}))
 	pod(`"volumes":[{"image":{"x":`+deep(9_993)+`}}]`, images(Image{List: Volumes}))
 	pod(`"imagePullSecrets":[{"x":`+deep(9_994)+`}]`, request{})
+	f(`{"x":`+deep(9_999)+`,"request":{"x":`+deep(9_998)+`,"kind":{"x":`+deep(9_997)+`}}}`, request{})
 }
 
 func TestAdmissionDecodeRefuses(t *testing.T) {
@@ -317,8 +318,16 @@ func TestAdmissionDecodeRefuses(t *testing.T) {
 	pod(`"containers":[`+many+`§{}]`, "more than 131072 images")
 	pod(`"containers":[`+many[:len(many)-1]+`],"volumes":[{},§{"image":{}}]`, "more than 131072 images")
 	pod(`"imagePullSecrets":[`+strings.Repeat(`{"name":"a"},`, MaxImages)+`§{"name":"a"}]`, "more than 131072 imagePullSecrets")
-	pod(`"x":`+strings.Repeat("[", 9_996)+"§["+strings.Repeat("]", 9_997), "nested too deeply")
-	pod(`"volumes":[{"image":{"x":`+strings.Repeat("[", 9_993)+"§["+strings.Repeat("]", 9_994)+`}}]`, "nested too deeply")
+	tooDeep := func(n int) string { return strings.Repeat("[", n-1) + "§[" + strings.Repeat("]", n) }
+	f(`{"x":`+tooDeep(10_000)+`}`, "nested too deeply")
+	f(`{"request":{"x":`+tooDeep(9_999)+`}}`, "nested too deeply")
+	f(`{"request":{"kind":{"x":`+tooDeep(9_998)+`}}}`, "nested too deeply")
+	f(`{"request":{"object":`+tooDeep(9_999)+`}}`, "nested too deeply")
+	f(`{"request":{"kind":{"kind":"Node"},"oldObject":`+tooDeep(9_999)+`}}`, "nested too deeply")
+	pod(`"containers":[{"x":`+tooDeep(9_995)+`}]`, "nested too deeply")
+	pod(`"imagePullSecrets":[{"x":`+tooDeep(9_995)+`}]`, "nested too deeply")
+	pod(`"volumes":[{"image":{"x":`+tooDeep(9_994)+`}}]`, "nested too deeply")
+	pod(`"x":`+tooDeep(9_997), "nested too deeply")
 	pod(`"containers":[{"image":§"`+strings.Repeat("\xff", maxScratch)+`"}]`, "not UTF-8")
 }
 

@@ -194,8 +194,8 @@ func FuzzAppendAdmissionReply(f *testing.F) {
 		"", "plain", `"`, `\`, "\b\f\n\r\t", "\x00\x1f\x7f\u0080\u009f", "<>&'", "é€😀", "\u2028\u2029", "\ufffd", "\xff", "a\xffb\xfe\xfdc", "\xed\xa0\x80",
 		"\xe2\x82", "\xc2", strings.Repeat("x", 7) + `"`, strings.Repeat("x", 8) + "\xff", strings.Repeat("é", 100) + "\n", `\u003c`,
 	} {
-		f.Add(i%2 == 0, i, s, "Forbidden", []byte(s), []byte("warning"), "a:b", i, uint8(i), i%3 == 0)
-		f.Add(i%2 == 1, 403, "uid", s, []byte("message"), []byte(s), s, i, uint8(i+1), i%3 > 0)
+		f.Add(i%2 == 0, i, s, "Forbidden", []byte(s), []byte("warning"), "a:b", i, uint8(i*13), i%3 == 0)
+		f.Add(i%2 == 1, 403, "uid", s, []byte("message"), []byte(s), s, i, uint8(250-i*13), i%3 > 0)
 	}
 	kinds := make([][2]string, 0, len(ways)+1)
 	for _, group := range []string{"", "apps", "batch"} { // in an order
