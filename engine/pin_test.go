@@ -241,6 +241,26 @@ func TestPinRefresh(t *testing.T) {
 	})
 }
 
+// TestPinFailingRefresh leaves the verdict to its own end.
+func TestPinFailingRefresh(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ports := &facts{}
+		d := ports.push(hotImage)
+		e := newEngine(t, ports, NoMatchDeny, policyFor(t, "p", "**", pins, func(p *Policy) { p.AllowTTL = life }))
+		h := &hot{facts: ports, e: e, req: pin(hotImage)}
+		e.Decide(t.Context(), h.req, &h.res)
+		h.resolveErr = &Failure{Reason: ReasonRegistryUnavailable, Public: "registry reg.test did not answer"}
+		h.during(t, life, Allow)
+		if s := h.refreshes(); s.Failed == 0 || s.Failed != s.Begun || h.res.Images()[0].Rewrite != hotImage+"@"+string(d) {
+			t.Errorf("%+v, %+v", s, h.res.Images()[0])
+		}
+		if h.e.Hit(h.req, &h.res) {
+			t.Error("a failure has prolonged it")
+		}
+	})
+}
+
 // TestJudgedByPin: a policy that pins lets pass what has a digest, or a tag that points at one.
 func TestJudgedByPin(t *testing.T) {
 	t.Parallel()
