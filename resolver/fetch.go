@@ -84,10 +84,10 @@ type reply struct {
 }
 
 // get asks for content, answers a request for credentials once with each login that there is, and follows redirects where
-// they are allowed. path begins below the root of the API.
+// they are allowed.
 func (r *Resolver) get(ctx context.Context, e endpoint, a ask, repository, path string) (reply, error) {
 	budget := e.budget()
-	u := &url.URL{Scheme: e.scheme(), Host: e.address(), Path: e.root() + path, RawQuery: e.query(a.query)}
+	u := &url.URL{Scheme: e.scheme(), Host: e.address(), Path: path, RawQuery: e.query(a.query)}
 	w := r.newWallet(e, repository)
 	g, fresh, err := r.remembered(ctx, &w)
 	if err != nil {

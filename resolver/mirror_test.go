@@ -436,9 +436,7 @@ func TestInsecureOwnServer(t *testing.T) {
 			TLS: strings.Contains(toml, "skip_verify") || strings.Contains(toml, "ca ="), Auth: registrytest.BasicAuth, Username: "robot", Password: secretWord,
 		}, registrytest.Options{})
 		want := push(t, h.origin, "team/app:1")
-		if strings.Contains(toml, "CA") {
-			toml = strings.Replace(toml, "CA", caFile(t, h.origin), 1)
-		}
+		toml = strings.Replace(toml, "CA", caFile(t, h.origin), 1)
 		r := h.resolver(t, toml, func(e *Registry) {
 			e.PlainHTTP = plain
 			e.UsernameFile, e.PasswordFile = writeFile(t, "robot"), writeFile(t, secretWord)

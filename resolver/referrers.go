@@ -131,7 +131,7 @@ const (
 
 // listReferrers asks the referrers API, page by page.
 func (r *Resolver) listReferrers(ctx context.Context, e endpoint, ref engine.Reference) (Referrers, referrersAnswer, error) {
-	path := "/" + ref.Repository + "/referrers/" + string(ref.Digest)
+	path := e.root() + "/" + ref.Repository + "/referrers/" + string(ref.Digest)
 	a := ask{class: classReferrers, where: toRegistry, accept: string(types.OCIImageIndex), max: MaxManifest}
 	var (
 		list  descriptors
@@ -158,7 +158,7 @@ func (r *Resolver) listReferrers(ctx context.Context, e endpoint, ref engine.Ref
 			return Referrers{}, hasReferrers, e.failf(engine.ReasonRegistryMalformed, err, "sent a list of referrers that is none")
 		}
 		read += len(rep.body)
-		next, more, f := e.nextPage(rep.header, e.root()+path, a.query)
+		next, more, f := e.nextPage(rep.header, path, a.query)
 		if f != nil {
 			return Referrers{}, hasReferrers, f
 		}

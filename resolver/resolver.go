@@ -199,7 +199,7 @@ func (r *Resolver) Resolve(ctx context.Context, ref engine.Reference, known engi
 		}
 		d, err := r.resolve(ctx, image, access)
 		endResolve(span, image, err)
-		if err != nil && !asFailure(host, err).Reason.Transient() {
+		if err != nil && !asFailure("", err).Reason.Transient() {
 			r.tags.Drop(key) // what was known is over, for everybody
 		}
 		return d, r.tagTTL, err
@@ -302,7 +302,9 @@ func (r *Resolver) fetchManifestAt(ctx context.Context, e endpoint, ref engine.R
 		// A tag has nothing to be compared with, so only the registry itself is believed.
 		a.class, a.where, target = classTag, toRegistry, ref.Tag
 	}
+	host := e.host
 	a.check = func(rep *reply) *engine.Failure {
+		e := endpoint{host: host} // as much as failures need
 		mediaType, err := rep.header.Get("Content-Type"), error(nil)
 		if !isManifest(mediaType) { // as it stands, as a rule
 			mediaType, _, err = mime.ParseMediaType(mediaType)
@@ -314,7 +316,7 @@ func (r *Resolver) fetchManifestAt(ctx context.Context, e endpoint, ref engine.R
 		m.MediaType, m.Raw = mediaType, rep.body
 		return e.checkDigest(&m.Digest, rep)
 	}
-	if _, err := r.get(ctx, e, a, ref.Repository, "/"+ref.Repository+"/manifests/"+target); err != nil {
+	if _, err := r.get(ctx, e, a, ref.Repository, e.root()+"/"+ref.Repository+"/manifests/"+target); err != nil {
 		return Manifest{}, err
 	}
 	return m, nil
@@ -342,8 +344,9 @@ func (r *Resolver) Blob(ctx context.Context, ref engine.Reference, d engine.Dige
 // blobAt asks one server.
 func (r *Resolver) blobAt(ctx context.Context, e endpoint, repository string, d engine.Digest, limit int64) ([]byte, error) {
 	a := ask{class: classBlob, where: toContent, accept: "*/*", max: limit}
-	a.check = func(rep *reply) *engine.Failure { return e.checkDigest(&d, rep) }
-	rep, err := r.get(ctx, e, a, repository, "/"+repository+"/blobs/"+string(d))
+	host := e.host
+	a.check = func(rep *reply) *engine.Failure { return endpoint{host: host}.checkDigest(&d, rep) }
+	rep, err := r.get(ctx, e, a, repository, e.root()+"/"+repository+"/blobs/"+string(d))
 	return rep.body, err
 }
 
