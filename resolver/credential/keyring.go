@@ -31,7 +31,7 @@ const (
 )
 
 // hubKey is the key that counts for images of Docker Hub when no key matches docker.io: what docker login writes,
-// https://index.docker.io/v1/, becomes it.
+// https://index.docker.io/v1/, becomes it. (The kubelet takes it for localhost/…, too, which nobody can mean.)
 const hubKey = "index.docker.io"
 
 // newKeyring makes a keyring of logins by location.
