@@ -130,7 +130,8 @@ func (a *Admission) review(b []byte, i int) int {
 // request reads the request from behind its brace. An object that comes before the kind, as the apiserver never writes
 // it, is passed over and read when the kind is known.
 func (a *Admission) request(b []byte, i int) int {
-	var kind, object, oldObject, laterObject, laterOld int // where they begin; 0 before they have come
+	var kind int              // where it begins; 0 before it has come
+	var objects, later [2]int // likewise, of the object and the old one; later are those still to be read
 	for first := true; ; first = false {
 		key, value, more := a.member(b, i, first)
 		if !more {
@@ -141,8 +142,7 @@ func (a *Admission) request(b []byte, i int) int {
 		case "uid":
 			i = a.text(b, value, &a.UID, "request.uid is not a string")
 		case "kind":
-			i = a.once(value, &kind)
-			if i >= 0 {
+			if i = a.once(value, &kind); i >= 0 {
 				i = a.kind(b, value)
 			}
 		case "subResource":
@@ -155,24 +155,18 @@ func (a *Admission) request(b []byte, i int) int {
 			i = a.text(b, value, &a.Operation, "request.operation is not a string")
 		case "dryRun":
 			i = a.truth(b, value, &a.DryRun, "request.dryRun is neither true nor false")
-		case "object":
-			i = a.once(value, &object)
-			switch {
-			case i < 0:
-			case kind > 0:
-				i = a.object(b, value, false)
-			default:
-				laterObject = value
-				i = a.skip(b, value, 2)
+		case "object", "oldObject":
+			side := 0
+			if string(key) == "oldObject" {
+				side = 1
 			}
-		case "oldObject":
-			i = a.once(value, &oldObject)
-			switch {
-			case i < 0:
-			case kind > 0:
-				i = a.object(b, value, true)
-			default:
-				laterOld = value
+			if i = a.once(value, &objects[side]); i < 0 {
+				return i
+			}
+			if kind > 0 {
+				i = a.object(b, value, side == 1)
+			} else {
+				later[side] = value
 				i = a.skip(b, value, 2)
 			}
 		default:
@@ -182,14 +176,11 @@ func (a *Admission) request(b []byte, i int) int {
 			return i
 		}
 	}
-	if laterObject > 0 {
-		if end := a.object(b, laterObject, false); end < 0 {
-			return end
-		}
-	}
-	if laterOld > 0 {
-		if end := a.object(b, laterOld, true); end < 0 {
-			return end
+	for side, at := range later {
+		if at > 0 {
+			if end := a.object(b, at, side == 1); end < 0 {
+				return end
+			}
 		}
 	}
 	return i
