@@ -21,9 +21,12 @@ func newCert() *cobra.Command {
 		Short: "Issue, renew and look at the certificates of the service and of the apiserver",
 		Long: `Issue, renew and look at the certificates that the service and the apiserver know each other by.
 
-The CA itself is replaced, not renewed: make another (sluice init, to another directory), put both certificates into each ca.crt,
-caFile and caBundle, one after the other in one file, issue the certificates anew by the new one, and then take the old one
-out. At no moment does one side know an authority that the other is not known by.`,
+The CA itself is not renewed but replaced, without a gap:
+
+  1. make another: sluice init, to another directory
+  2. put both CA certificates, one after the other, into every ca.crt, and into the webhooks' caBundle
+  3. sluice cert issue --force, by the new CA, for each certificate
+  4. take the old CA certificate out`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -136,7 +139,8 @@ of those before. The key of NAME.crt is NAME.key beside it. Owners stay, keys ar
 The service and the apiserver take renewed ones up without a restart. For a few microseconds the new key stands beside the old
 certificate; the service then keeps what it has, and looks again.
 
-With --within, only what ends that soon is renewed, so that a timer can run this every day.`,
+With --within, only what ends that soon is renewed, so that a timer can run this every day. It exits with 1 if one ends that soon
+because its CA does.`,
 		Example: "  " + example,
 		Args:    cobra.MinimumNArgs(1),
 	}
@@ -154,20 +158,29 @@ With --within, only what ends that soon is renewed, so that a timer can run this
 		if err != nil {
 			return err
 		}
-		var errs []error
+		var errs, late []error
 		for _, path := range args {
 			// Of several certificates, one that can't be renewed keeps no other from it.
-			if err := f.renew(cmd.OutOrStdout(), ca, path, key, within); err != nil {
+			switch err := f.renew(cmd.OutOrStdout(), ca, path, key, within); {
+			case errors.Is(err, errEndsWithCA):
+				late = append(late, fmt.Errorf("%s: %w", path, err))
+			case err != nil:
 				errs = append(errs, fmt.Errorf("%s: %w", path, err))
 			}
 		}
-		if err := errors.Join(errs...); err != nil {
-			return invalid(err, "sluice cert issue makes a certificate without regard to one before")
+		if len(errs) > 0 {
+			return invalid(errors.Join(append(errs, late...)...), "sluice cert issue makes a certificate without regard to one before")
+		}
+		if len(late) > 0 {
+			return &exitError{exitDenied, errors.Join(late...), []string{"replace the CA: sluice cert --help says how"}}
 		}
 		return nil
 	}
 	return cmd
 }
+
+// errEndsWithCA is that of a certificate which is to be renewed and can't be: what its CA issued would end when it does.
+var errEndsWithCA = errors.New("it ends when its CA does, and so would a new one")
 
 // renew renews one certificate, if it ends within that time or if all are.
 func (f *certFlags) renew(w io.Writer, ca *pki.CA, path, keyPath string, within time.Duration) error {
@@ -198,6 +211,9 @@ func (f *certFlags) renew(w io.Writer, ca *pki.CA, path, keyPath string, within 
 		_, err := fmt.Fprintf(w, "%s: not renewed, for it ends on %s, %s\n", path, date(end), daysLeft(end))
 		return err
 	}
+	if within > 0 && !certs[0].NotAfter.Before(ca.NotAfter()) {
+		return fmt.Errorf("%w, on %s", errEndsWithCA, date(ca.NotAfter()))
+	}
 	pair, err := ca.Renew(chain, pki.Options{Validity: f.validity})
 	if err != nil {
 		return err
@@ -227,14 +243,15 @@ func tellEnd(w io.Writer, path, what string, pair pki.Pair, ca *pki.CA) error {
 
 func date(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
-// daysLeft says how far away a moment is, in whole days, for people.
+// daysLeft says how far away a moment is, in whole days or hours, for people.
 func daysLeft(end time.Time) string {
-	switch left := time.Until(end); {
-	case left <= 0:
-		return fmt.Sprintf("%d days ago", int(-left/(24*time.Hour)))
-	case left < 48*time.Hour:
-		return fmt.Sprintf("in %d hours", int(left/time.Hour))
-	default:
-		return fmt.Sprintf("in %d days", int(left/(24*time.Hour)))
+	left := time.Until(end)
+	n, unit := int(left.Abs()/(24*time.Hour)), "days"
+	if n < 2 {
+		n, unit = int(left.Abs()/time.Hour), "hours"
 	}
+	if left <= 0 {
+		return fmt.Sprintf("%d %s ago", n, unit)
+	}
+	return fmt.Sprintf("in %d %s", n, unit)
 }

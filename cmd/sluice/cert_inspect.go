@@ -261,7 +261,8 @@ func tellCerts(w io.Writer, all []shownCert, output string) error {
 
 func (s *shownCert) text(b *strings.Builder) {
 	line := func(label, format string, args ...any) {
-		fmt.Fprintf(b, "  %-8s %s\n", label, printable(fmt.Sprintf(format, args...)))
+		text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\uFFFD") // a stranger's name begins no line
+		fmt.Fprintf(b, "  %-8s %s\n", label, printable(text))
 	}
 	fmt.Fprintln(b, printable(s.Source))
 	line("subject", "%s", s.Subject)
@@ -272,7 +273,7 @@ func (s *shownCert) text(b *strings.Builder) {
 		line("usages", "%s", strings.Join(s.Usages, ", "))
 	}
 	line("issuer", "%s", s.Issuer)
-	line("valid", "%s to %s, which is %s", s.NotBefore.Format(time.RFC3339), s.NotAfter.Format(time.RFC3339), daysLeft(s.NotAfter))
+	line("valid", "%s to %s, %s", s.NotBefore.Format(time.RFC3339), s.NotAfter.Format(time.RFC3339), daysLeft(s.NotAfter))
 	switch {
 	case s.KeyFile == "":
 		line("key", "%s", s.Key)
@@ -287,14 +288,4 @@ func (s *shownCert) text(b *strings.Builder) {
 	if s.Problem != "" {
 		line("PROBLEM", "%s", s.Problem)
 	}
-}
-
-// printable takes the sting out of what a stranger's certificate says to a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if strconv.IsPrint(r) {
-			return r
-		}
-		return '\uFFFD'
-	}, s)
 }

@@ -97,7 +97,7 @@ undecidable, because a registry cannot be reached.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddCommand(newServe(), newInit(), newCheck(), newInspect(), newPolicy(), newDemo(), newVersion())
+	root.AddCommand(newServe(), newInit(), newCheck(), newInspect(), newPolicy(), newCert(), newDemo(), newVersion())
 	return root
 }
 
