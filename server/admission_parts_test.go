@@ -107,7 +107,7 @@ func TestWarnings(t *testing.T) {
 	}
 	var many []string
 	for i := range 300 {
-		many = append(many, fmt.Sprintf("warned.example/b%s/%d", strings.Repeat("a", 20*(i%10)), i))
+		many = append(many, fmt.Sprintf("warned.example/b%s/%d", strings.Repeat("a", 23*(i%10)), i))
 	}
 	got := said(many...)
 	all := 0
@@ -241,6 +241,9 @@ func TestExchangeAtEachDoor(t *testing.T) {
 			if s != "" {
 				t.Errorf("a string of a body is kept alive at %s: %q", k, s)
 			}
+		}
+		if cap(a.images) > keptAdmission || cap(a.touched) > keptAdmission || cap(a.patch) > keptAdmission {
+			t.Errorf("too much is kept: %d, %d and %d", cap(a.images), cap(a.touched), cap(a.patch))
 		}
 		return reply
 	}

@@ -112,6 +112,8 @@ func TestAdmission(t *testing.T) {
 		{name: "update of one image", path: m, ask: asked{kind: "Deployment", group: "apps", operation: "UPDATE", object: deployment("both.example/a:2", "both.example/b:1"), old: deployment("both.example/a:1", "both.example/b:1")}, patch: patched(image(template, "both.example/a", "2"), always(template))},
 		{name: "update of a pull policy", path: m, ask: asked{kind: "Deployment", group: "apps", operation: "UPDATE", object: deployment("pull.example/a Never"), old: deployment("pull.example/a Always")}, patch: patched(always(template))},
 		{name: "update of a pod's image", path: m, ask: asked{operation: "UPDATE", object: pod("both.example/a:2 Never"), old: pod("both.example/a:1 Never")}, patch: patched(image(c0, "both.example/a", "2"))},
+		{name: "update of a pod's containers", path: m, ask: asked{operation: "UPDATE", object: pod("both.example/a", "both.example/b:1"), old: pod("both.example/a")}, patch: patched(image(c1, "both.example/b", "1"))},
+		{name: "changed ephemeral container", path: m, ask: asked{sub: "ephemeralcontainers", operation: "UPDATE", object: ephemeral("both.example/a", "both.example/e:1"), old: ephemeral("both.example/a", "both.example/e:0")}, patch: patched(image("/spec/ephemeralContainers/0", "both.example/e", "1"))},
 		{name: "new ephemeral container", path: m, ask: asked{sub: "ephemeralcontainers", operation: "UPDATE", object: ephemeral("both.example/a", "both.example/e:0", "both.example/e:1"), old: ephemeral("both.example/a", "both.example/e:0")}, patch: patched(
 			image("/spec/ephemeralContainers/1", "both.example/e", "1"), always("/spec/ephemeralContainers/1"),
 		)},
