@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sluice/engine"
+	"sluice/resolver/mirror"
 	"sluice/resolver/registrytest"
 )
 
@@ -416,4 +417,23 @@ func TestGuard(t *testing.T) {
 	f(toToken, "GET", "https://token.example.test/", "Basic x", false)
 	f(toToken, "GET", "https://other.example.test/", "Basic x", false)
 	f(toToken, "GET", "http://registry.example.test/", "Basic x", false)
+
+	// The same in the place of a mirror.
+	e.servers = []*server{{name: "m", spec: mirror.Host{Scheme: "http", Host: mirrorHost + ":5000"}, header: http.Header{"Authorization": {"Basic own"}}}}
+	e = e.turn(e.servers[0])
+	f(toRegistry, "GET", "http://mirror.example.test:5000/v2/", "", true)
+	f(toRegistry, "GET", "http://mirror.example.test:5000/v2/", "Bearer x", true)
+	f(toRegistry, "GET", "http://mirror.example.test:5000/v2/", "Basic own", true)
+	f(toRegistry, "GET", "http://mirror.example.test:5000/v2/", "Basic x", false)
+	f(toToken, "GET", "http://mirror.example.test:5000/token", "Basic x", false)
+	f(toToken, "GET", "http://mirror.example.test:5000/token", "", true)
+	f(toToken, "GET", "https://token.example.test:8443/", "Basic x", false)
+	f(toToken, "GET", "https://token.example.test:8443/", "", true)
+	f(toRegistry, "GET", "http://mirror.example.test/v2/", "", false)
+	f(toRegistry, "GET", "http://mirror.example.test:5001/v2/", "", false)
+	f(toRegistry, "GET", "https://registry.example.test/v2/", "", false) // it has its own turn
+	f(toContent, "GET", "https://registry.example.test/v2/", "", false)
+	f(toContent, "GET", "https://other.example.test/", "", true)
+	f(toContent, "GET", "https://other.example.test/", "Basic own", false)
+	f(toContent, "GET", "https://other.example.test/", "Bearer x", false)
 }

@@ -576,3 +576,35 @@ func TestNobodyWaits(t *testing.T) {
 		t.Errorf("%d were asked", asked)
 	}
 }
+
+// TestOnlyTheLastIsAskedAgain: while there are others, a failure is not worth the wait.
+func TestOnlyTheLastIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, registrytest.Options{}, registrytest.Options{})
+	d := h.same(t, "team/app:1")
+	r := h.resolver(t, plainMirror, func(e *Registry) { e.Retries = 2 })
+	h.mirror.SetFaultEverywhere(registrytest.Status(503))
+	h.origin.SetFaultEverywhere(registrytest.Times(2, registrytest.Status(503)))
+	if _, err := r.Manifest(wait(t), ref(t, "%s/team/app@%s", registryHost, d)); err != nil {
+		t.Error(err)
+	}
+	if m, o := h.mirror.Counts().Requests(), h.origin.Counts().Requests(); m != 1 || o != 3 {
+		t.Errorf("%d and %d requests", m, o)
+	}
+}
+
+// TestCloseLetsMirrorsGo, those with connections of their own included.
+func TestCloseLetsMirrorsGo(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, registrytest.Options{}, registrytest.Options{TLS: true})
+	push(t, h.mirror, "team/app:1")
+	r := h.resolver(t, "[host.\"https://"+mirrorHost+"\"]\nskip_verify = true", nil)
+	if _, err := r.Resolve(wait(t), ref(t, "%s/team/app:1", registryHost), engine.KnownFacts); err != nil {
+		t.Fatal(err)
+	}
+	if h.net.open.Load() == 0 {
+		t.Error("no connection was kept")
+	}
+	r.Close()
+	until(t, "no connection", func() bool { return h.net.open.Load() == 0 })
+}
