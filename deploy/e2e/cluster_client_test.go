@@ -84,7 +84,7 @@ func (c *cluster) namespace(t testing.TB) string {
 // dryRun has the apiserver create a pod, with all that is asked about it, but for the storing. The pod is one that the
 // plugin has not seen; for the service it is the same review each time.
 func (c *cluster) dryRun(ctx context.Context, client *http.Client, namespace string, images ...string) error {
-	_, err := c.do(ctx, client, http.MethodPost, query("/api/v1/namespaces/"+namespace+"/pods", "dryRun", "All"),
+	_, err := c.do(ctx, client, http.MethodPost, "/api/v1/namespaces/"+namespace+"/pods?dryRun=All",
 		podManifest("dry-run-"+fmt.Sprint(asked.Add(1)), images...))
 	return err
 }

@@ -23,21 +23,24 @@ func (s said) String() string {
 // kubectl runs the real one, as the cluster's administrator.
 func (c *cluster) kubectl(t testing.TB, args ...string) said {
 	t.Helper()
-	return c.kubectlFile(t, "", args...)
+	return c.command(t, t.TempDir(), programs.kubectl, args...)
 }
 
 // kubectlFile runs kubectl with a manifest: kubectl … -f manifest.yaml.
 func (c *cluster) kubectlFile(t testing.TB, manifest string, args ...string) said {
 	t.Helper()
 	dir := t.TempDir()
-	if manifest != "" {
-		must(t, os.WriteFile(filepath.Join(dir, "manifest.yaml"), []byte(manifest), 0o644))
-		args = append(args, "-f", "manifest.yaml")
-	}
+	must(t, os.WriteFile(filepath.Join(dir, "manifest.yaml"), []byte(manifest), 0o644))
+	return c.command(t, dir, programs.kubectl, append(args, "-f", "manifest.yaml")...)
+}
+
+// command runs a program that takes its cluster from KUBECONFIG, in a directory.
+func (c *cluster) command(t testing.TB, dir, program string, args ...string) said {
+	t.Helper()
 	// One home for all: there it keeps what it has learnt of the API.
 	env := []string{"HOME=" + c.dir, "KUBECONFIG=" + filepath.Join(c.dir, "kubeconfig")}
-	code, stdout, stderr := run(t, dir, env, append([]string{programs.kubectl}, args...)...)
-	return said{"kubectl " + strings.Join(args, " "), code, stdout, stderr}
+	code, stdout, stderr := run(t, dir, env, append([]string{program}, args...)...)
+	return said{filepath.Base(program) + " " + strings.Join(args, " "), code, stdout, stderr}
 }
 
 // done checks that the command did what it was told, and says these words.

@@ -45,7 +45,8 @@ func TestClusterLoad(t *testing.T) {
 
 	// All that the service has seen, for this test and those beside it.
 	const handful = 10
-	all, h1 := c.sluice.metric(t, "sluice_connections_accepted_total"), c.sluice.metric(t, "sluice_connections_total", `protocol="h1"`)
+	all := c.sluice.metric(t, "sluice_connections_accepted_total")
+	h1 := c.sluice.metric(t, "sluice_connections_total", `protocol="h1"`)
 	if all < 1 || all > handful || h1 != 0 {
 		t.Errorf("%v connections were accepted, %v of which speak HTTP/1.1; want at most %d, and none", all, h1, handful)
 	}

@@ -73,8 +73,12 @@ func TestClusterUpdates(t *testing.T) {
 	kubectl("set", "image", "pod/web", "web="+bad.tag("1")).refused(t).golden(t, "set-image-unsigned")
 	kubectl("set", "image", "pod/web", "web="+good.byDigest()).done(t).golden(t, "set-image-signed")
 
-	kubectl("debug", "web", "--image", bad.tag("1"), "--container", "debugger", "--profile", "general").refused(t).golden(t, "debug-unsigned")
-	kubectl("debug", "web", "--image", good.tag("1"), "--container", "debugger", "--profile", "general").done(t).golden(t, "debug-signed")
+	debug := func(image string) said {
+		return kubectl("debug", "web", "--image", image, "--container", "debugger", "--profile", "general")
+	}
+	debug(bad.tag("1")).refused(t).golden(t, "debug-unsigned")
+	debug(good.tag("1")).done(t).golden(t, "debug-signed")
+	kubectl("get", "pod", "web", "-o", "jsonpath={.spec.ephemeralContainers[*].image}").done(t, good.tag("1"))
 
 	kubectl("label", "pod", "web", "tier=front").done(t)
 	kubectl("annotate", "pod", "web", "note=any").done(t)

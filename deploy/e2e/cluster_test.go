@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,7 +34,7 @@ type clusterSettings struct {
 	// Whom ImagePolicyWebhook asks, with the admission configuration and the kubeconfig that sluice init wrote. Without
 	// one, the plugin is off.
 	sluice *service
-	// Further flags of kube-apiserver. Of a flag that stands twice the last counts.
+	// Further flags of kube-apiserver. Of a flag that stands twice the last counts, but for lists, which grow.
 	flags []string
 }
 
@@ -227,13 +226,4 @@ func (l lastingTB) TempDir() string {
 	dir, err := os.MkdirTemp(shared.dir, "lasting-")
 	must(l.TB, err)
 	return dir
-}
-
-// query is a path of the apiserver's with parameters.
-func query(path string, pairs ...string) string {
-	values := url.Values{}
-	for n := 0; n+1 < len(pairs); n += 2 {
-		values.Set(pairs[n], pairs[n+1])
-	}
-	return path + "?" + values.Encode()
 }
