@@ -241,6 +241,28 @@ func TestPinRefresh(t *testing.T) {
 	})
 }
 
+// TestPinOfMissing: an image that is pushed at last is pinned as soon as a judgement would allow it.
+func TestPinOfMissing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ports := &facts{}
+		ttl := func(p *Policy) { p.DenyTTL = time.Minute }
+		e := newEngine(t, ports, NoMatchDeny, policyFor(t, "p", "**", pins), policyFor(t, "q", "**", pins, ttl))
+		f := func(want Reason) {
+			t.Helper()
+			if res := ask(t, e, pin(hotImage)); res.Outcome != Allow || res.Reason != want {
+				t.Errorf("%s (%s), want %s", res.Outcome, res.Reason, want)
+			}
+		}
+		f(ReasonImageNotFound)
+		ports.push(hotImage)
+		time.Sleep(10 * time.Second)
+		f(ReasonImageNotFound)
+		time.Sleep(6 * time.Second)
+		f(ReasonPinned)
+	})
+}
+
 // TestPinFailingRefresh leaves the verdict to its own end.
 func TestPinFailingRefresh(t *testing.T) {
 	t.Parallel()
