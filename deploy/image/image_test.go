@@ -283,6 +283,7 @@ func TestUnusableContents(t *testing.T) {
 	}
 	f("does not say what it was built from", func(c *contents) { c.binaries[0].info = nil })
 	f("do not begin with the module", func(c *contents) { c.roots = c.roots[2:] })
+	f("do not begin with the module", func(c *contents) { c.roots[0] = 'x' })
 	f("no certificate authorities", func(c *contents) { c.roots = c.roots[:34] })
 }
 
