@@ -56,7 +56,9 @@ func AppendAdmissionReply(dst []byte, a *Admission, r *AdmissionReply) []byte {
 	if len(r.Patch) > 0 {
 		dst = appendPatch(dst, a.pod(), r.Patch)
 	}
-	dst = appendAnnotations(dst, r.Prepared, r.Audit)
+	if len(r.Prepared) > 0 || len(r.Audit) > 0 {
+		dst = appendAnnotations(dst, r.Prepared, r.Audit)
+	}
 	dst = appendWarnings(dst, r.Warnings)
 	return append(dst, "}}"...)
 }

@@ -47,23 +47,19 @@ func AppendReply(dst []byte, r *Reply) []byte {
 		dst = appendEscaped(dst, r.Reason)
 		dst = append(dst, '"')
 	}
-	dst = appendAnnotations(dst, r.Prepared, r.Audit)
+	if len(r.Prepared) > 0 || len(r.Audit) > 0 {
+		dst = appendAnnotations(dst, r.Prepared, r.Audit)
+	}
 	return append(dst, "}}"...)
 }
 
 // Prepare writes annotations, at least one, as they stand in any number of replies: see [Reply].
 func Prepare(audit []Annotation) []byte { return appendAudit(nil, audit, true) }
 
-// appendAnnotations appends prepared annotations and others.
+// appendAnnotations appends prepared annotations and others, at least one in all.
 func appendAnnotations(dst, prepared []byte, audit []Annotation) []byte {
 	dst = append(dst, prepared...)
-	if len(audit) > 0 {
-		dst = appendAudit(dst, audit, len(prepared) == 0)
-	}
-	if len(prepared) > 0 || len(audit) > 0 {
-		dst = append(dst, '}')
-	}
-	return dst
+	return append(appendAudit(dst, audit, len(prepared) == 0), '}')
 }
 
 // appendAudit appends annotations, as the first ones or behind others. The brace behind the last is the caller's.
