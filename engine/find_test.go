@@ -45,3 +45,28 @@ func TestFind(t *testing.T) {
 		}
 	}
 }
+
+// TestFindFirst: of two verdicts on one image, as there are if one was renewed meanwhile, both ways find the first.
+func TestFindFirst(t *testing.T) {
+	t.Parallel()
+	res := Result{verdicts: []*Verdict{{Image: "a"}, {Image: "b"}, {Image: "a"}}}
+	for _, v := range res.verdicts[:2] {
+		if res.Find(v.Image) != v || res.byImage.find(res.verdicts, v.Image) != v {
+			t.Errorf("not the first of %s", v.Image)
+		}
+	}
+}
+
+// TestFindWhileGrowing loses nothing of what was in a table that became too small.
+func TestFindWhileGrowing(t *testing.T) {
+	t.Parallel()
+	var res Result
+	for n := range 200 {
+		res.verdicts = append(res.verdicts, &Verdict{Image: fmt.Sprint(n)})
+		for i, v := range res.verdicts {
+			if res.byImage.find(res.verdicts, fmt.Sprint(i)) != v {
+				t.Fatalf("%d of %d is not found", i, n)
+			}
+		}
+	}
+}

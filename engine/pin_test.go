@@ -74,7 +74,7 @@ func TestPin(t *testing.T) {
 	if res.Outcome != Allow || res.Reason != ReasonPinned || len(res.Images()) != 3 || !res.Hit {
 		t.Errorf("%s (%s) on %d images", res.Outcome, res.Reason, len(res.Images()))
 	}
-	if res := ask(t, e, &Request{Namespace: "default", Kept: []string{"nginx"}, Pin: true}); res.Reason != ReasonInvalidRequest {
+	if res := ask(t, e, &Request{Namespace: "default", Kept: []string{"nginx"}, Pin: true}); res.Hit || res.Reason != ReasonInvalidRequest {
 		t.Errorf("what is kept is asked about: %s", res.Reason)
 	}
 }
