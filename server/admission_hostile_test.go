@@ -27,6 +27,7 @@ func FuzzAdmission(f *testing.F) {
 		strings.Replace(whole, "containers", "initContainers", 1),
 		strings.Replace(whole, `"uid"`, `"uid":"a","uid"`, 1),
 		strings.Repeat(`{"request":`, 20_000),
+		asked{object: pod("down-retry.example/a", "warned.example/b")}.String(),
 		asked{object: `{"spec":{"containers":[` + strings.Repeat("{},", 5000) + `null]}}`}.String(),
 		asked{object: `{"spec":{"volumes":[{"name":"v","image":null},{"image":{"reference":"pull.example/v"}}]}}`}.String(),
 	} {

@@ -63,17 +63,14 @@ func TestBefore(t *testing.T) {
 // TestThousandsOfImages is an update of an object that nobody would make, half of whose images are new.
 func TestThousandsOfImages(t *testing.T) {
 	t.Parallel()
-	const n = 20_000
+	const n = 5_000
 	f := prepare(t, newAdmissionEngine(t))
-	images := func(from int) (all []string) {
-		for i := range n {
-			all = append(all, fmt.Sprintf("pinned.example/a:%d", from+i))
+	was, is := make([]string, n), make([]string, n)
+	for i := range n {
+		was[i] = fmt.Sprintf("kept.example/a:%d", i)
+		if is[i] = was[i]; i%2 == 0 {
+			is[i] = fmt.Sprintf("pinned.example/a:%d", i)
 		}
-		return all
-	}
-	was, is := images(0), images(0)
-	for i := range n / 2 {
-		is[2*i] += "-new"
 	}
 	review := []byte(asked{kind: "Deployment", group: "apps", operation: "UPDATE", object: deployment(is...), old: deployment(was...)}.String())
 	for _, warm := range []bool{false, true} {
@@ -82,7 +79,7 @@ func TestThousandsOfImages(t *testing.T) {
 		}
 		_, reply, _ := decideAt(t, f, mutate, review)
 		ops := operations(t, read(t, reply).Response.Patch)
-		if len(ops) != n/2 || !strings.HasPrefix(ops[n/2-1], fmt.Sprintf("/spec/template/spec/containers/%d/image=pinned.example/a:%d-new@sha256:", n-2, n-2)) {
+		if len(ops) != n/2 || !strings.HasPrefix(ops[n/2-1], fmt.Sprintf("/spec/template/spec/containers/%d/image=pinned.example/a:%d@sha256:", n-2, n-2)) {
 			t.Errorf("%d operations", len(ops))
 		}
 	}
