@@ -2,7 +2,6 @@ package credential
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -36,9 +35,6 @@ func readDocument(file string, text []byte, into any) (d *document, err error) {
 	}()
 	if len(text) > maxDocument {
 		return d, d.fail(nil, "it is longer than 1 MiB")
-	}
-	if json.Valid(text) {
-		text = bytes.ReplaceAll(text, []byte{'\t'}, []byte{' '}) // between tokens alone, and YAML has none there
 	}
 	if d.tree, err = parser.ParseBytes(text, 0); err != nil {
 		return d, d.syntax(err)

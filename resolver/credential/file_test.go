@@ -155,6 +155,7 @@ func TestWhatIsWrongInTheFileIsShown(t *testing.T) {
 	f("    args:", "    tokenAttributes: {serviceAccountTokenAudience: a}\n    args:", "tokenAttributes is not supported")
 	f("name: ecr", "name: [ecr", ":")
 	f("kind:", "\tkind:", ":")
+	f("# as", "---\n"+goodYAML+"---\n# as", ": it must hold one document")
 	f("# as", "---\n---\n# as", ": it must hold one document")
 	if _, _, err := readFiles(write(t, "c.yaml", "")); err == nil || !strings.Contains(err.Error(), "one document") {
 		t.Errorf("an empty file: %v", err)

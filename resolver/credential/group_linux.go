@@ -9,11 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inGroup makes a command the leader of a process group of its own, which is killed as a whole.
-func inGroup(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return killGroup(cmd.Process.Pid) }
-}
+// inGroup makes a command the leader of a process group of its own. When it is killed, [reapGroup] kills the others.
+func inGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
 // reapGroup waits for the leader to end, and then kills what is left of its group. The leader's end is not taken note of
 // yet, so that no other process can have got its number.
@@ -24,12 +21,5 @@ func reapGroup(leader *os.Process) {
 			break
 		}
 	}
-	_ = killGroup(leader.Pid) // most often nobody is left
-}
-
-func killGroup(leader int) error {
-	if err := unix.Kill(-leader, unix.SIGKILL); !errors.Is(err, unix.ESRCH) {
-		return err
-	}
-	return os.ErrProcessDone
+	_ = unix.Kill(-leader.Pid, unix.SIGKILL) // most often nobody is left
 }

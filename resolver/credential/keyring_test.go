@@ -149,11 +149,11 @@ func TestDockerHubHasTheNamesOfTheKubelet(t *testing.T) {
 
 func TestDockercfgIsAuthsWithoutTheName(t *testing.T) {
 	t.Parallel()
-	k, err := ParseDockercfg([]byte(`{"https://index.docker.io/v1/": {"auth": "dTpw", "email": "x"}}`)) // u:p, unpadded
+	k, err := ParseDockercfg([]byte(`{"https://index.docker.io/v1/": {"auth": "dTpwcQ", "email": "x"}}`)) // unpadded
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := k.Logins(engine.DockerHub, "library/nginx"); len(got) != 1 || got[0] != engine.NewLogin("u", "p") {
+	if got := k.Logins(engine.DockerHub, "library/nginx"); len(got) != 1 || got[0] != engine.NewLogin("u", "pq") {
 		t.Error("the login was not found")
 	}
 	if k, err := ParseDockerConfig(config(`null`)); err != nil || k.Len() != 0 {
@@ -235,6 +235,7 @@ func TestHostileDockerConfigsAreRefused(t *testing.T) {
 		`{"auths":{"r.example":{"auth":"` + secret + `!"}}}`,
 		`{"auths":{"r.example":{"auth":"` + base64.StdEncoding.EncodeToString([]byte(secret)) + `"}}}`,
 		`{"auths":{"r.example":{"password":["` + secret + `"]}}}`,
+		`{"auths":{"r.example":{"password":20261122}}}`,
 		`{"auths":{"r.example":{"username":"u","password":"` + secret + `"}}} ` + secret,
 		`{"auths":` + strings.Repeat(`{"a":`, 20000) + strings.Repeat(`}`, 20000) + `}`,
 		`{"auths":{` + many.String() + `"x.example":{}}}`,
@@ -245,7 +246,7 @@ func TestHostileDockerConfigsAreRefused(t *testing.T) {
 			t.Errorf("%.40s: it was read", text)
 			continue
 		}
-		if k != nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "aHVudGVyM") {
+		if k != nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "aHVudGVyM") || strings.Contains(err.Error(), "20261122") {
 			t.Errorf("%.40s: %v", text, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 )
 
 func TestAPodsOwnSecretsComeBeforeItsServiceAccounts(t *testing.T) {
@@ -248,6 +249,30 @@ func TestFailuresAreNoAccess(t *testing.T) {
 	}
 }
 
+// TestBorrowedNamesAreNotKept: those of a request are in a buffer that the next one is read into.
+func TestBorrowedNamesAreNotKept(t *testing.T) {
+	t.Parallel()
+	a := newAPI()
+	names := []string{"one", "two", "three", "four", "five", "six"}
+	for _, name := range names {
+		a.secret("shop", name, name)
+	}
+	a.account("shop", "robot", "one")
+	l := start(t, a, nil)
+	buffer := []byte("shop robot one two three four five six")
+	text := unsafe.String(&buffer[0], len(buffer))
+	words := strings.Fields(text)
+	l.load(t, words[0], words[1])
+	l.load(t, words[0], "", words[2])
+	l.load(t, words[0], "", words[2:]...)
+	copy(buffer, strings.Repeat("x", len(buffer)))
+	for _, own := range [][]string{nil, names[:1], names} {
+		if access, known := l.Known("shop", "robot", own); !known || access == nil {
+			t.Errorf("%v: not known", own)
+		}
+	}
+}
+
 func TestOneRequestIsForAllWhoWait(t *testing.T) {
 	t.Parallel()
 	a := newAPI()
@@ -295,6 +320,26 @@ func TestAFloodOfNamespacesIsAFewRequestsAtATime(t *testing.T) {
 		if s := l.Stats(); s.Failures+s.Failed != 0 || l.logged.Len() > 0 {
 			t.Errorf("that nobody waits is no failure: %+v, %s", s, l.logged)
 		}
+	})
+}
+
+func TestWhoLeavesIsNoFailure(t *testing.T) {
+	t.Parallel()
+	ca := authority(t)
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI()
+		a.hook = func(string) { time.Sleep(time.Second) }
+		l := offline(t, a, ca)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if access := l.Load(ctx, "shop", "", []string{"x"}); access != nil {
+			t.Error(access)
+		}
+		synctest.Wait()
+		if s := l.Stats(); s.Requests != 1 || s.Failures+s.Failed != 0 || l.logged.Len() > 0 {
+			t.Errorf("%+v, %s", s, l.logged)
+		}
+		time.Sleep(time.Second) // until the API has answered to nobody
 	})
 }
 
