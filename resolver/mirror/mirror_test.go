@@ -234,6 +234,8 @@ func TestDirectory(t *testing.T) {
 	f("registry-1.docker.io", first+"/docker.io")
 	f("[::1]:5000", first+"/[::1]_5000_")
 	f("late.test", second+"/_default") // a root's default comes before the next root
+	roots = []string{second}
+	f("r.test:5000", second+"/r.test:5000") // before it
 	roots = []string{first}
 	f("late.test", "")
 	f("r.test", "")
