@@ -198,3 +198,31 @@ func BenchmarkHandshake(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkAdmissionHit is BenchmarkHit at the doors for AdmissionReview.
+func BenchmarkAdmissionHit(b *testing.B) {
+	f := prepare(b, newAdmissionEngine(b))
+	for _, bench := range []struct {
+		name string
+		kind kind
+		body asked
+	}{
+		{"validate", validate, asked{object: pod("good.example/a:1", "good.example/b:2")}},
+		{"mutate", mutate, asked{object: pod("both.example/a:1", "good.example/b:2")}},
+		{"update", mutate, asked{operation: "UPDATE", object: pod("both.example/a:1"), old: pod("both.example/a:1")}},
+	} {
+		body := []byte(bench.body.String())
+		decideAt(b, f, bench.kind, body)
+		b.Run(bench.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				x := f.door.acquire(bench.kind)
+				x.body = append(x.space(len(body))[:0], body...)
+				if status := f.door.decide(x); status != 200 {
+					b.Fatalf("%d %s", status, x.reply)
+				}
+				f.door.release(x)
+			}
+		})
+	}
+}
