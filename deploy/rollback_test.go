@@ -142,6 +142,9 @@ func TestRollbackForms(t *testing.T) {
 		if diff := cmp.Diff(after, r.read(r.manifest)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
+		if out, code := r.run(r.manifest); code != 0 || !strings.Contains(out, "nothing to do") {
+			t.Errorf("%s, again: exit %d: %s", name, code, out)
+		}
 	}
 	unchanged := func(name, manifest string) {
 		t.Helper()
@@ -202,6 +205,12 @@ func TestRollbackForms(t *testing.T) {
   - hostPath: {path: /c}
     name: sluice-2
   hostNetwork: true
+`)
+	unchanged("mounts of none, and a container of the name", `
+  - image: a
+    volumeMounts:
+  - name: sluice
+    image: x
 `)
 	f("mounts first in a container, and another container", `
   containers:

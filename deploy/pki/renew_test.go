@@ -212,6 +212,36 @@ func TestWritePair(t *testing.T) {
 	}
 }
 
+// TestWritePairWaits: who else writes into the directory, and has it locked, is waited for.
+func TestWritePairWaits(t *testing.T) {
+	t.Parallel()
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	pair := must(t)(newCA(t, pki.Options{}).Client("a", pki.Options{}))
+	other, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(other.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan error, 1)
+	go func() { written <- pki.WritePair(filepath.Join(dir, "a.crt"), filepath.Join(dir, "a.key"), pair) }()
+	for range 5 { // long enough for who does not wait
+		if err := pki.WritePair(filepath.Join(elsewhere, "a.crt"), filepath.Join(elsewhere, "a.key"), pair); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err := os.ReadDir(dir); err != nil || len(all) > 0 {
+		t.Errorf("written while another had it locked: %v, %v", all, err)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestWritePairOwner: a key goes on being read by the user who read the one before.
 func TestWritePairOwner(t *testing.T) {
 	t.Parallel()
