@@ -27,7 +27,7 @@ demo: ## see the main job: a registry, signed and unsigned images, the service, 
 
 test: ## unit and integration tests with the race detector, and the allocation tests without it
 	$(GO) test -race ./...
-	$(GO) test -run 'Alloc' ./cache ./engine ./server/...
+	$(GO) test -run 'Alloc' ./cache ./engine ./server/... ./resolver/pullsecret
 
 lint: ## gofumpt, go vet and staticcheck
 	@unformatted=$$($(GO) tool $(TOOLS) gofumpt -l .); \

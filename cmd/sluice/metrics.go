@@ -1,11 +1,11 @@
 package main
 
 import (
+	"slices"
 	"time"
 
 	"sluice/cache"
 	"sluice/engine"
-	"sluice/resolver"
 	"sluice/server"
 	"sluice/server/admin"
 	"sluice/server/telemetry"
@@ -88,12 +88,7 @@ func (s *service) instruments() []telemetry.Instrument {
 		}
 		return label("cache", "miss")
 	}
-	var durations []float64
-	for _, b := range resolver.DurationBounds() {
-		durations = append(durations, b.Seconds())
-	}
-
-	return []telemetry.Instrument{
+	return slices.Concat(s.registryInstruments(), []telemetry.Instrument{
 		frontCounter("sluice_reviews_total", "Reviews answered, by outcome and by whether every image's verdict was cached.",
 			func(st server.Stats, observe counts) {
 				for _, r := range st.Reviews {
@@ -104,6 +99,12 @@ func (s *service) instruments() []telemetry.Instrument {
 			func(st server.Stats, observe counts) {
 				for _, r := range st.Reasons {
 					observe(int64(r.Count), label("reason", r.Reason.String()))
+				}
+			}),
+		frontCounter("sluice_door_reviews_total", "Reviews answered, by the door they came to (imagereview, validate, mutate) and by outcome.",
+			func(st server.Stats, observe counts) {
+				for _, d := range st.Doors {
+					observe(int64(d.Count), label("door", d.Door), label("verdict", d.Outcome.String()))
 				}
 			}),
 		frontCounter("sluice_unusable_reviews_total", "Requests that were no usable review, each answered with a denial, by what was wrong.",
@@ -208,20 +209,6 @@ func (s *service) instruments() []telemetry.Instrument {
 		telemetry.Counter("sluice_checks_shed_total", "Images not checked because too many were waiting.",
 			func(observe counts) { observe(int64(s.engine.Stats().Shed)) }),
 
-		telemetry.Counter("sluice_registry_requests_total", "Requests sent on behalf of a registry of the configuration, by outcome. Counts from the last reload of the registries.",
-			func(observe counts) {
-				for _, r := range s.ports.current.Load().resolver.Stats() {
-					for _, o := range r.Outcomes {
-						observe(int64(o.Count), label("registry", r.Host), label("outcome", o.Outcome))
-					}
-				}
-			}),
-		telemetry.Histogram("sluice_registry_request_duration_seconds", "Durations of requests to registries.", durations,
-			func(observe func([]uint64, float64, ...telemetry.Label)) {
-				for _, r := range s.ports.current.Load().resolver.Stats() {
-					observe(r.Buckets, r.Sum.Seconds(), label("registry", r.Host))
-				}
-			}),
 		telemetry.Counter("sluice_verifications_total", "Verifications of a digest against an authority, by outcome.",
 			func(observe counts) {
 				done := s.ports.current.Load().verifier.Stats().Verifications
@@ -284,17 +271,21 @@ func (s *service) instruments() []telemetry.Instrument {
 		telemetry.Gauge("sluice_policies", "Policies in force.", func(observe values) {
 			observe(float64(s.engine.Snapshot().Policies()))
 		}),
-	}
+	})
 }
 
 // caches returns the counts of every cache, by name.
 func (s *service) caches() map[string]cache.Stats {
 	b := s.ports.current.Load()
 	signatures := b.verifier.Stats()
-	return map[string]cache.Stats{
+	all := map[string]cache.Stats{
 		"verdicts":   s.engine.Stats().Verdicts,
 		"tags":       b.resolver.TagStats(),
 		"signatures": signatures.Facts,
 		"downloads":  signatures.Downloads,
 	}
+	if s.secrets != nil {
+		all["pull-secrets"] = s.secrets.Stats().Cache
+	}
+	return all
 }
