@@ -9,9 +9,8 @@ import (
 )
 
 // Pods by the hundred. The apiserver's requests to the service share a handful of connections, however many clients there
-// are, and none is refused.
+// are, and none is refused. It is not parallel, since it takes all cores for a while, and other tests have deadlines.
 func TestClusterLoad(t *testing.T) {
-	t.Parallel()
 	c := sharedCluster(t)
 	ns, image := c.namespace(t), signed(t).tag("1")
 	must(t, c.dryRun(t.Context(), c.client, ns, image)) // the first connection
@@ -43,7 +42,7 @@ func TestClusterLoad(t *testing.T) {
 		}
 	}
 
-	// All that the service has seen, for this test and those beside it.
+	// All that the service has seen since it was started.
 	const handful = 10
 	all := c.sluice.metric(t, "sluice_connections_accepted_total")
 	h1 := c.sluice.metric(t, "sluice_connections_total", `protocol="h1"`)
