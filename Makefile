@@ -40,7 +40,7 @@ lint: ## gofumpt, go vet and staticcheck
 fmt: ## format the code
 	$(GO) tool $(TOOLS) gofumpt -w .
 
-e2e: ## against the real plugin, registries, cosign v2 and v3, Fulcio, Rekor and TSA (installs what it needs; half an hour when cold)
+e2e: ## against a real control plane, registries, cosign v2 and v3, Fulcio, Rekor and TSA (installs what it needs; 40 minutes when cold)
 	deploy/e2e/run
 
 bench: ## measure: the benchmarks beside the code against the baseline, and sluice-bench's scenarios (minutes)
