@@ -304,6 +304,10 @@ func TestCallerLeaves(t *testing.T) {
 	if err := <-ended; err != context.Canceled {
 		t.Errorf("ended with %v", err)
 	}
+	eventually(t, "the review is over", func() bool { return f.Stats().InFlight == 0 })
+	if said := f.records.lines(`"outcome"`); len(said) > 0 {
+		t.Errorf("an answer that nobody reads is news: %s", said)
+	}
 	go func() {
 		<-began
 		f.Close()

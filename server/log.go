@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"errors"
 	"log"
 	"log/slog"
 	"sync/atomic"
@@ -46,6 +48,9 @@ func (d *door) logReview(x *exchange, took time.Duration) {
 		level, text = slog.LevelDebug, "review allowed"
 	case engine.Retry, engine.Defer, engine.Shed:
 		level, text = slog.LevelWarn, "review not decided"
+	}
+	if x.result.Outcome != engine.Allow && x.ctx != nil && errors.Is(x.ctx.Err(), context.Canceled) {
+		level, text = slog.LevelDebug, "the caller has left before the review was decided" // by HTTP/2; nobody reads the answer
 	}
 	if !d.logger.Enabled(d.base, level) {
 		return
