@@ -34,7 +34,7 @@ lint: ## gofumpt, go vet and staticcheck
 	if [ -n "$$unformatted" ]; then echo "$$unformatted" >&2; echo 'run: make fmt' >&2; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool $(TOOLS) staticcheck ./...
-	@for module in deploy/e2e bench/compare; do \
+	@for module in deploy/e2e deploy/image/roots bench/compare; do \
 	  (cd $$module && $(GO) vet ./... && $(GO) tool -modfile=../../.ci/tools/go.mod staticcheck ./...) || exit 1; done
 
 fmt: ## format the code
