@@ -38,7 +38,10 @@ func newCheck() *cobra.Command {
 		Short: "Decide here and now, without a server",
 		Long: `Decide whether images may run, by the policies and registries of a configuration or by those given, without a server.
 The answer is on stdout; the exit code is 0 if all images may run, 1 if not, and 3 if that can't be decided because a
-registry can't be reached, whatever a policy's onError would make of it.`,
+registry can't be reached, whatever a policy's onError would make of it.
+
+It is about images as they are written. Where a policy says pin or alwaysPullImages, it is also told what the mutating
+webhook would change, and what would become of that. Pull secrets of a cluster are not read.`,
 		Example: `  sluice check nginx:latest --policy policies/
   sluice check registry.example.com/team/app:v1 -n prod-a --config sluice.yaml -o json
   sluice check localhost:5000/app:v1 --policy signed.yaml --registry http://localhost:5000
@@ -174,6 +177,7 @@ func (f *checkFlags) decide(ctx context.Context, req *engine.Request, stdout, st
 	var res engine.Result
 	e.Decide(ctx, req, &res)
 	answer := newCheckAnswer(&res)
+	answer.addChanges(ctx, e, req, &res)
 	if seen != nil {
 		answer.Explain = seen.explain(set.Policies)
 	}
@@ -208,6 +212,19 @@ type checkedImage struct {
 	Policy  string `json:"policy,omitempty"`
 	Message string `json:"message,omitempty"`
 	Detail  string `json:"detail,omitempty"` // of a failure, for operators
+
+	Webhook *changedImage `json:"webhook,omitempty"` // nil if no policy has it changed
+}
+
+func newCheckedImage(v *engine.Verdict) checkedImage {
+	c := checkedImage{
+		Image: v.Image, Verdict: v.Outcome.String(), Reason: v.Reason.String(), Digest: string(v.Digest), Policy: v.Policy,
+		Message: v.Message(), Detail: v.Detail(),
+	}
+	if v.Warning {
+		c.Verdict = "warn"
+	}
+	return c
 }
 
 func newCheckAnswer(res *engine.Result) *checkAnswer {
@@ -217,11 +234,7 @@ func newCheckAnswer(res *engine.Result) *checkAnswer {
 	}
 	denied := false
 	for _, v := range res.Images() {
-		c := checkedImage{v.Image, v.Outcome.String(), v.Reason.String(), string(v.Digest), v.Policy, v.Message(), v.Detail()}
-		if v.Warning {
-			c.Verdict = "warn"
-		}
-		a.Images = append(a.Images, c)
+		a.Images = append(a.Images, newCheckedImage(v))
 		a.undecided = a.undecided || v.Reason.Transient()
 		denied = denied || v.Outcome == engine.Deny && !v.Reason.Transient()
 	}
@@ -245,6 +258,9 @@ func (a *checkAnswer) print(w io.Writer) error {
 		}
 		if image.Detail != "" && a.undecided {
 			fmt.Fprintf(&b, "      detail: %s\n", image.Detail)
+		}
+		if image.Webhook != nil {
+			image.Webhook.print(&b, image.Verdict)
 		}
 	}
 	if a.Explain != nil {
