@@ -147,9 +147,10 @@ type policy struct {
 			Key         struct{ Data string }
 			Annotations map[string]string
 		}
-		Mode    string
-		OnError string `yaml:"onError"`
-		Cache   struct {
+		UnchangedImages string `yaml:"unchangedImages"`
+		Mode            string
+		OnError         string `yaml:"onError"`
+		Cache           struct {
 			AllowTTL string `yaml:"allowTTL"`
 			DenyTTL  string `yaml:"denyTTL"`
 		}
@@ -198,6 +199,11 @@ func TestPolicies(t *testing.T) {
 	strict(t, file(t, b, "policies/00-control-plane.yaml"), &p)
 	if diff := cmp.Diff([]string{"kube-system"}, p.Spec.Namespaces); diff != "" {
 		t.Errorf("the control plane's pass is for kube-system alone: %s", diff)
+	}
+	p = policy{}
+	strict(t, file(t, b, "policies/10-no-latest.yaml"), &p)
+	if p.Spec.UnchangedImages != "allow" {
+		t.Error("it matches every image, so that without this no other policy's unchangedImages: allow would have an effect")
 	}
 	const example = "examples/signed-by-key.yaml"
 	if bytes.Equal(file(t, b, example), file(t, render(t, deploy.Options{Server: "https://a"}), example)) {
