@@ -8,8 +8,9 @@ type Request struct {
 	Namespace string
 	Images    []string
 
-	// Kept are images that the object had before and has still. They are judged like Images, but for policies that say
-	// unchangedImages: allow. One that is among Images, too, is judged as such. They are not asked about when Pin is set.
+	// Kept are images that the object had before and has still, in the same place. They are judged like Images, but for
+	// policies that say unchangedImages: allow. One that is among Images, too, is judged as such. They are not asked about
+	// when Pin is set.
 	Kept []string
 
 	// Access is whose credentials registries are asked with, beside the configuration's own; nil: nobody's.

@@ -160,12 +160,12 @@ func (a *admission) ask(k kind) {
 	}
 	update := r.Operation == operationUpdate && len(r.OldImages) > 0
 	if update {
-		a.before.set(r.OldImages, k)
+		a.before.set(r.OldImages)
 	}
 	for i := range r.Images {
 		image := &r.Images[i]
 		switch {
-		case k == validate && update && a.before.names(image.Image):
+		case k == validate && update && a.before.keeps(image):
 			a.kept = append(a.kept, image.Image)
 		case k == validate:
 			a.images = append(a.images, image.Image)
@@ -185,7 +185,6 @@ func (a *admission) ask(k kind) {
 // nobody is to compare each with each.
 type before struct {
 	images  []wire.Image
-	byName  map[string]struct{}
 	byPlace map[place]*wire.Image
 }
 
@@ -198,16 +197,9 @@ type place struct {
 // fewImages is up to where comparing with each beats a table.
 const fewImages = 16
 
-func (b *before) set(images []wire.Image, k kind) {
+func (b *before) set(images []wire.Image) {
 	b.images = images
 	if len(images) <= fewImages {
-		return
-	}
-	if k == validate {
-		b.byName = make(map[string]struct{}, len(images))
-		for i := range images {
-			b.byName[images[i].Image] = struct{}{}
-		}
 		return
 	}
 	b.byPlace = make(map[place]*wire.Image, len(images))
@@ -216,18 +208,11 @@ func (b *before) set(images []wire.Image, k kind) {
 	}
 }
 
-// names tells whether the image is anywhere in the object.
-func (b *before) names(image string) bool {
-	if b.byName != nil {
-		_, ok := b.byName[image]
-		return ok
-	}
-	for i := range b.images {
-		if b.images[i].Image == image {
-			return true
-		}
-	}
-	return false
+// keeps tells whether the image stays where it was. In another container it does not stay but begins: a debug container with
+// an image that the pod has already pulls it once more, and its tag may have moved since that was judged.
+func (b *before) keeps(image *wire.Image) bool {
+	old := b.place(image)
+	return old != nil && old.Image == image.Image
 }
 
 // place returns what was in the place of an image, or nil.

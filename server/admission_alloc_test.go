@@ -22,7 +22,7 @@ func admissionHits() map[string]admissionHit {
 	return map[string]admissionHit{
 		"validate":                 {validate, asked{object: pod("good.example/a:1", "good.example/b:2")}.String()},
 		"validate a deployment":    {validate, asked{kind: "Deployment", group: "apps", object: deployment("good.example/a:1")}.String()},
-		"validate an update":       {validate, asked{operation: "UPDATE", object: pod("good.example/a:1", "kept.example/b"), old: pod("kept.example/b")}.String()},
+		"validate an update":       {validate, asked{operation: "UPDATE", object: pod("kept.example/b", "good.example/a:1"), old: pod("kept.example/b")}.String()},
 		"validate with a warning":  {validate, asked{object: pod("warned.example/a:1")}.String()},
 		"validate a deletion":      {validate, asked{operation: "DELETE", old: pod("good.example/a:1")}.String()},
 		"mutate":                   {mutate, asked{object: pod("both.example/a:1", "pinned.example/b")}.String()},

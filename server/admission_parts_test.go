@@ -40,21 +40,16 @@ func TestBefore(t *testing.T) {
 				Image: fmt.Sprint("image", random.IntN(20)), Container: fmt.Sprint("c", i/4), List: wire.List(i % 4), Index: i / 4,
 			}
 		}
-		for _, k := range []kind{validate, mutate} {
-			var table before
-			table.set(images, k)
-			if made := table.byName != nil || table.byPlace != nil; made != (n > fewImages) {
-				t.Errorf("%d images: a table is made: %v", n, made)
-			}
-			plain := before{images: images}
-			for range 100 {
-				image := wire.Image{Image: fmt.Sprint("image", random.IntN(20)), Container: fmt.Sprint("c", random.IntN(n/4+2)), List: wire.List(random.IntN(4))}
-				if k == validate && table.names(image.Image) != plain.names(image.Image) {
-					t.Errorf("%d images: %s: %v", n, image.Image, table.names(image.Image))
-				}
-				if k == mutate && table.place(&image) != plain.place(&image) {
-					t.Errorf("%d images: %v: %v and %v", n, image, table.place(&image), plain.place(&image))
-				}
+		var table before
+		table.set(images)
+		if made := table.byPlace != nil; made != (n > fewImages) {
+			t.Errorf("%d images: a table is made: %v", n, made)
+		}
+		plain := before{images: images}
+		for range 100 {
+			image := wire.Image{Image: fmt.Sprint("image", random.IntN(20)), Container: fmt.Sprint("c", random.IntN(n/4+2)), List: wire.List(random.IntN(4))}
+			if table.place(&image) != plain.place(&image) || table.keeps(&image) != plain.keeps(&image) {
+				t.Errorf("%d images: %v: %v and %v", n, image, table.place(&image), plain.place(&image))
 			}
 		}
 	}
@@ -230,7 +225,7 @@ func TestExchangeAtEachDoor(t *testing.T) {
 		f.door.release(x)
 		a := x.admission
 		if a.review.UID != "" || a.review.Images != nil || len(a.images)+len(a.kept)+len(a.touched)+len(a.warnings)+len(a.patch)+len(a.answer.Audit) > 0 ||
-			a.before.images != nil || a.before.byName != nil || a.unread || a.answer.UID != "" || a.answer.Message != nil || a.answer.Prepared != nil || x.request.Access != nil ||
+			a.before.images != nil || a.before.byPlace != nil || a.unread || a.answer.UID != "" || a.answer.Message != nil || a.answer.Prepared != nil || x.request.Access != nil ||
 			x.request.Pin || x.request.Kept != nil || x.body != nil || x.review.Images != nil {
 			t.Errorf("left behind at %s: %+v", k, a)
 		}

@@ -77,7 +77,11 @@ func TestAdmission(t *testing.T) {
 		{name: "a tag where a digest is needed and there is none", path: v, ask: asked{object: pod("gone.example/a")}, denied: "gone.example/a"},
 
 		{name: "update of what was there", path: v, ask: asked{operation: "UPDATE", object: pod("kept.example/a"), old: pod("kept.example/a")}},
-		{name: "update of what was there elsewhere", path: v, ask: asked{operation: "UPDATE", object: pod("good.example/b", "kept.example/a"), old: pod("kept.example/a")}},
+		{name: "update of what was there, with another beside it", path: v, ask: asked{operation: "UPDATE", object: pod("kept.example/a", "good.example/b"), old: pod("kept.example/a")}},
+		{name: "update of what was there in another order", path: v, ask: asked{operation: "UPDATE", object: `{"spec":{"containers":[{"name":"c1","image":"good.example/b"},{"name":"c0","image":"kept.example/a"}]}}`, old: pod("kept.example/a")}},
+		{name: "update of what was there elsewhere", path: v, ask: asked{operation: "UPDATE", object: pod("good.example/b", "kept.example/a"), old: pod("kept.example/a")}, denied: "kept.example/a"},
+		{name: "update of what was there twice over", path: v, ask: asked{operation: "UPDATE", object: pod("kept.example/a", "kept.example/a"), old: pod("kept.example/a")}, denied: "kept.example/a"},
+		{name: "ephemeral container of what was there", path: v, ask: asked{sub: "ephemeralcontainers", operation: "UPDATE", object: ephemeral("kept.example/a", "kept.example/a"), old: ephemeral("kept.example/a")}, denied: "kept.example/a"},
 		{name: "update to another tag", path: v, ask: asked{operation: "UPDATE", object: pod("kept.example/a:2"), old: pod("kept.example/a:1")}, denied: "kept.example/a:2"},
 		{name: "update of what was there under a policy that checks", path: v, ask: asked{operation: "UPDATE", object: pod("bad.example/a"), old: pod("bad.example/a")}, denied: "bad.example/a"},
 		{name: "creation that says what was there", path: v, ask: asked{object: pod("kept.example/a"), old: pod("kept.example/a")}, denied: "kept.example/a"},

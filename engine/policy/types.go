@@ -63,8 +63,9 @@ type Spec struct {
 	// defer leave it to that webhook's failurePolicy. Content that breaks the rules or the bounds is denied whatever
 	// stands here, since whoever may push can make such content.
 	OnError string `yaml:"onError,omitempty"`
-	// What happens on an update to an image that the object had before, where the validating webhook sees that: check
-	// judges it like any other; allow lets it stay without a look, if every policy that is for the image says so.
+	// What happens on an update to an image that the object had before, in the same container or volume, where the
+	// validating webhook sees that: check judges it like any other; allow lets it stay without a look, if every policy
+	// that is for the image says so.
 	UnchangedImages string `yaml:"unchangedImages,omitempty"`
 	Cache           *Cache `yaml:"cache,omitempty"`
 	// What the author of a denied pod should do, in one line that is part of every denial.
