@@ -73,12 +73,15 @@ func keyOf(location string) (string, bool) {
 	return u.Host + path, true
 }
 
-// index sorts entries. Of one key's logins, the order stays and repetitions go.
+// index sorts entries. Of one key's logins, the order stays and repetitions go; where none is left, so does the key.
 func index(byKey map[string][]engine.Login) *Keyring {
 	k := &Keyring{entries: make([]entry, 0, len(byKey))}
 	for key, logins := range byKey {
+		if logins = distinct(logins); len(logins) == 0 {
+			continue
+		}
 		pattern, err := parsePattern(key)
-		k.entries = append(k.entries, entry{key, pattern, err == nil, distinct(logins)})
+		k.entries = append(k.entries, entry{key, pattern, err == nil, logins})
 	}
 	slices.SortFunc(k.entries, func(a, b entry) int { return cmp.Compare(b.key, a.key) })
 	return k
@@ -184,9 +187,6 @@ func (k *Keyring) ID() string {
 	if k != nil {
 		for i := range k.entries {
 			e := &k.entries[i]
-			if len(e.logins) == 0 {
-				continue
-			}
 			write(e.key)
 			_ = binary.Write(h, binary.BigEndian, uint64(len(e.logins)))
 			for _, login := range e.logins {

@@ -9,8 +9,12 @@ import (
 	"sluice/resolver/credential"
 )
 
-// maxPod is in bytes, of all secrets of one pod.
-const maxPod = 2 << 20
+// Limits of all secrets of one pod: in bytes, and in logins. Each login is looked at for each thing that is asked of a
+// registry.
+const (
+	maxPod    = 2 << 20
+	maxLogins = 1024
+)
 
 // found is what there is for a key.
 type found struct {
@@ -49,11 +53,12 @@ func (s *Secrets) fetch(ctx context.Context, k *key) (found, error) {
 	}
 	var keyrings []*credential.Keyring
 	var failure error
-	total := 0
+	total, logins := 0, 0
 	for _, name := range names {
 		keyring, size, err := s.keyring(ctx, k.namespace, name)
-		if total += size; err == nil && total > maxPod {
-			err = fmt.Errorf("%w: the secrets of its pod are longer than 2 MiB together", errUnusable)
+		total, logins = total+size, logins+keyring.Len()
+		if err == nil && (total > maxPod || logins > maxLogins) {
+			err = errTooMuch
 		}
 		if err == nil {
 			keyrings = append(keyrings, keyring)
@@ -66,6 +71,9 @@ func (s *Secrets) fetch(ctx context.Context, k *key) (found, error) {
 		s.say(ctx, "secrets", k.namespace, name, err)
 		if errors.Is(err, errUnusable) {
 			s.unusable.Add(1)
+			if errors.Is(err, errTooMuch) {
+				break // nothing more is read in vain
+			}
 			continue
 		}
 		if errors.Is(err, errForbidden) {
@@ -82,8 +90,11 @@ func (s *Secrets) fetch(ctx context.Context, k *key) (found, error) {
 	return f, failure
 }
 
-// errUnusable is what is wrong with a secret, and not with the asking for it.
-var errUnusable = errors.New("not a pull secret that can be used")
+// errUnusable is what is wrong with a secret, and not with the asking for it; errTooMuch, with all that were read.
+var (
+	errUnusable = errors.New("not a pull secret that can be used")
+	errTooMuch  = fmt.Errorf("%w: those of its pod are longer than 2 MiB together, or have more than 1024 logins", errUnusable)
+)
 
 // keyring reads one secret. size is that of its data, in bytes.
 func (s *Secrets) keyring(ctx context.Context, namespace, name string) (k *credential.Keyring, size int, err error) {

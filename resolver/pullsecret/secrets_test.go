@@ -129,6 +129,22 @@ func TestSecretsOfOtherKindsAreLeftOut(t *testing.T) {
 		f("u", 1, name, "good")
 	}
 	f("long1 long2", 1, "long1", "long2", "long3") // 2 MiB a pod
+	var many [2]strings.Builder
+	for i := range 600 {
+		fmt.Fprintf(&many[0], `,"*.example/%d":{"username":"u","password":"hunter2"}`, i)
+		fmt.Fprintf(&many[1], `,"*.example/none%d":{}`, i)
+	}
+	for i, entries := range []string{many[0].String(), strings.ReplaceAll(many[0].String(), "/", "/more"), many[1].String()} {
+		name := fmt.Sprint("many", i)
+		a.raw("shop", name, "kubernetes.io/dockerconfigjson", ".dockerconfigjson",
+			`{"auths":{"*.example":{"username":"`+name+`","password":"hunter2"}`+entries+`}}`)
+	}
+	f("many0 many2", 0, "many0", "many2") // what is no login counts for nothing
+	asked := l.Stats().Requests
+	f("many0", 1, "many0", "many1", "good", "many2") // 1024 logins a pod
+	if n := l.Stats().Requests - asked; n != 2 {
+		t.Errorf("%d requests, and from the second on there was too much", n)
+	}
 	if n := strings.Count(l.logged.String(), "\n"); n == 0 || strings.Contains(l.logged.String(), "hunter2") {
 		t.Errorf("%d records: %s", n, l.logged)
 	}
