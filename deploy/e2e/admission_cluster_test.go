@@ -118,6 +118,7 @@ func (w *webhooks) policies(t testing.TB) {
 	host := shared.registry.host + "/"
 	policy("signed", "", host+"fixture/**", host+"testadmission**", w.closed.host+"/**", w.provided.host+"/**",
 		mirrored+"/**", replaced+"/**", forged+"/**")
+	policy("closed-pin", "  pin: true\n", w.closed.host+"/"+forPin+"/**")
 	for repository, spec := range map[string]string{
 		forPin:       "  pin: true\n",
 		forDigest:    "  pin: true\n  tags: {requireDigest: true}\n",

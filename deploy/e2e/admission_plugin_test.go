@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"os"
@@ -48,6 +50,22 @@ spec: {images: [{glob: %q}], authorities: [{static: {action: pass}}], pin: true}
 		}
 	}
 
+	// A new process takes the place of the old one, three times, while Deployments are made. The apiserver does not repeat
+	// what a webhook has not answered, so that one lost answer would be one refusal.
+	load := startLoad(t, 8, func() error {
+		_, err := c.do(t.Context(), c.client, http.MethodPost, appsOf(ns, "deployments")+"?dryRun=All", deployment("load", pins.tag("1")))
+		return err
+	})
+	for range 3 {
+		load.more(t, 30)
+		next := s.successor(t)
+		load.more(t, 30)
+		s.terminate(t)
+		s = next
+	}
+	load.more(t, 30)
+	load.flawless(t)
+
 	// The service is gone.
 	s.terminate(t)
 	c.kubectl(t, "run", "down", "-n", ns, "--image", pins.tag("1")).refused(t).golden(t, "../admission/down-pod")
@@ -79,10 +97,60 @@ spec: {images: [{glob: %q}], authorities: [{static: {action: pass}}], pin: true}
 	// The way out, and back in.
 	c.command(t, s.dir, programs.kubectl, "delete", "-f", "webhooks.yaml").done(t).golden(t, "../admission/remove")
 	c.kubectl(t, "create", "deployment", "anything", "-n", ns, "--image", bad).done(t)
-	s.start(t)
+	s.start(t, "--admin-listen", s.admin)
 	c.install(t, s)
 	c.kubectl(t, "create", "deployment", "unsigned", "-n", ns, "--image", bad).refused(t, validateWebhook, "is not signed")
 	s.lives(t)
+}
+
+// What kubectl shows where something is set up wrongly: nothing is let in by it.
+func TestAdmissionSetUpWrongly(t *testing.T) {
+	t.Parallel()
+	w := sharedWebhooks(t)
+	ns := w.namespace(t)
+	webhook := func(name, url, authority, groups, resources string) {
+		w.post(t, "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", fmt.Sprintf(`metadata: {name: %s}
+webhooks:
+- name: %[1]s.e2e.internal
+  clientConfig: {url: "https://%s/v1/admission/validate", caBundle: %s}
+  admissionReviewVersions: [v1]
+  sideEffects: None
+  namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %s}}
+  rules: [{apiGroups: [%s], apiVersions: ["*"], operations: [CREATE], resources: [%s]}]
+`, name, url, base64.StdEncoding.EncodeToString([]byte(authority)), ns, groups, resources))
+		t.Cleanup(func() {
+			_, err := w.do(context.Background(), w.client, http.MethodDelete, "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/"+name, "")
+			must(t, err)
+		})
+	}
+	authority := func(s *service) string {
+		content, err := os.ReadFile(s.file("pki/ca.crt"))
+		must(t, err)
+		return string(content)
+	}
+	// admission: {anonymous: true} is missing.
+	closed := newService(t, usual(t))
+	webhook("closed", closed.addr, authority(closed), `""`, "serviceaccounts")
+	// More is asked about than has images.
+	webhook("wide", w.service.addr, authority(w.service), `""`, "configmaps")
+	// Another authority than the service's.
+	webhook("other", closed.addr, authority(w.service), `""`, "persistentvolumeclaims")
+	refused := func(golden, path, manifest string) {
+		t.Helper()
+		eventually(t, func() error { // the apiserver learns of webhooks in a moment
+			_, err := w.do(t.Context(), w.client, http.MethodPost, path+"?dryRun=All", manifest)
+			if err == nil {
+				return fmt.Errorf("%s is not asked about", path)
+			}
+			return nil
+		})
+		w.kubectlFile(t, manifest, "create", "-n", ns).refused(t).golden(t, "../admission/"+golden)
+	}
+	core := "/api/v1/namespaces/" + ns
+	refused("wrong-stranger", core+"/serviceaccounts", "{apiVersion: v1, kind: ServiceAccount, metadata: {name: any}}")
+	refused("wrong-kind", core+"/configmaps", "{apiVersion: v1, kind: ConfigMap, metadata: {name: any}}")
+	refused("wrong-authority", core+"/persistentvolumeclaims", "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: any}, "+
+		"spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}")
 }
 
 // presentCertificate has the apiserver show webhooks the certificate that it shows for the plugin.

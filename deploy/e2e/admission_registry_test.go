@@ -77,6 +77,8 @@ func TestAdmissionPullSecrets(t *testing.T) {
 	w.post(t, podsOf(ns), pod("named", good, names))
 	w.deny(t, http.MethodPost, podsOf(ns), pod("unsigned", bad, names), "is not signed")
 	w.deny(t, http.MethodPost, podsOf(ns), pod("still-none", good, ""), "401")
+	pin := w.signed[forPin].at(w.closed.host)
+	w.post(t, podsOf(ns), pod("pinned", pin.tag("1"), names)).has(t, pin.pinned("1"))
 	other := in("other")
 	w.deny(t, http.MethodPost, podsOf(other), pod("named", good, names), "401")
 	w.post(t, secretsOf(other), pullSecret("pull", w.closed.host, "wrong"))
