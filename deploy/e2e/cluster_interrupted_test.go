@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -141,9 +140,9 @@ func (i *interrupted) rotation(t *testing.T) {
 		}
 		t.Logf("%s: %d pods, %d refused and %d let in without an answer", who, load.done.Load(), refused, open)
 	}
-	before := i.served(t)
+	before := i.sluice.served(t)
 	f("server", 0)
-	if bytes.Equal(before, i.served(t)) {
+	if bytes.Equal(before, i.sluice.served(t)) {
 		t.Error("the new certificate is not served")
 	}
 	f("client", clients) // one for each that waits for an answer
@@ -154,15 +153,6 @@ func (i *interrupted) rotation(t *testing.T) {
 		}
 		return nil
 	})
-}
-
-// served is the certificate that the service shows.
-func (i *interrupted) served(t *testing.T) []byte {
-	t.Helper()
-	c, err := tls.Dial("tcp", i.sluice.addr, clientTLS(t, i.sluice.dir))
-	must(t, err)
-	defer c.Close()
-	return c.ConnectionState().PeerCertificates[0].Raw
 }
 
 // Rules that change are seen by pods that the plugin has an answer for, once that has ended. And a pod whose images may

@@ -43,10 +43,16 @@ type process struct {
 
 // startProcess starts a program in dir, with nothing of this environment but env.
 func startProcess(dir string, env []string, argv ...string) (*process, error) {
+	return startProcessAs(syscall.SysProcAttr{}, dir, env, argv...)
+}
+
+// startProcessAs is startProcess for another user, or below another root.
+func startProcessAs(as syscall.SysProcAttr, dir string, env []string, argv ...string) (*process, error) {
 	p := &process{name: filepath.Base(argv[0]), cmd: exec.Command(argv[0], argv[1:]...), done: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env = dir, append([]string{"HOME=" + dir, "TMPDIR=" + os.TempDir()}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	as.Pdeathsig = syscall.SIGKILL
+	p.cmd.SysProcAttr = &as
 	p.cmd.WaitDelay = time.Second
 	if err := p.cmd.Start(); err != nil {
 		return nil, err

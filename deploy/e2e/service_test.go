@@ -18,9 +18,10 @@ import (
 
 // service is a running sluice, and the directory that sluice init wrote for it.
 type service struct {
-	dir         string
-	addr, admin string
-	process     *process
+	dir          string
+	instructions string // what sluice init said
+	addr, admin  string
+	process      *process
 }
 
 // rule is a policy, for the tests' few needs.
@@ -105,6 +106,7 @@ func (s *service) init(t testing.TB, dir string, flags ...string) {
 	if code != 0 {
 		t.Fatalf("sluice init: exit %d\n%s%s", code, stdout, stderr)
 	}
+	s.instructions = stdout
 }
 
 func (s *service) file(name string) string { return filepath.Join(s.dir, name) }
@@ -261,6 +263,15 @@ func clientTLS(t testing.TB, dir string, protocols ...string) *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(authority)
 	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{certificate}, NextProtos: protocols}
+}
+
+// served is the certificate that the service shows.
+func (s *service) served(t testing.TB) []byte {
+	t.Helper()
+	c, err := tls.Dial("tcp", s.addr, clientTLS(t, s.dir))
+	must(t, err)
+	defer c.Close()
+	return c.ConnectionState().PeerCertificates[0].Raw
 }
 
 // client speaks to the service as the apiserver is entitled to, but says what it wants.
