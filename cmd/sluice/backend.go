@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +46,12 @@ func newBackend(c *Config, seen *explanation, log *slog.Logger) (_ *backend, err
 	}
 	if b.resolver, err = resolver.New(rc); err != nil {
 		return nil, err
+	}
+	for _, dir := range c.HostsDirs {
+		// Container runtimes say nothing of it, either. But here it may be that nobody has mounted it.
+		if _, err := os.Stat(dir); err != nil && log != nil {
+			log.Warn("no mirrors are known from a directory of hostsDirs", "directory", dir, "error", err)
+		}
 	}
 	if b.verifier, err = signature.New(b.resolver, options); err != nil {
 		return nil, err

@@ -209,7 +209,7 @@ func (c *Config) check(doc *strictyaml.Document) error {
 		wrong("$.tls", "certFile and keyFile are needed: the apiserver speaks https only")
 	}
 	if c.TLS.ClientCAFile == "" && c.TLS.TokenFile == "" && !c.Admission.Anonymous {
-		wrong("$.tls", "clientCAFile or tokenFile is needed: it is they who tell who asks")
+		wrong("$.tls", "clientCAFile or tokenFile is needed: it is they who tell who asks (webhooks alone do with admission: {anonymous: true})")
 	}
 	if len(c.TLS.ClientNames) > 0 && c.TLS.ClientCAFile == "" {
 		wrong("$.tls.clientNames", "clientNames are names in client certificates, which need a clientCAFile")

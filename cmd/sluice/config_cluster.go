@@ -51,9 +51,9 @@ func (c *Config) checkCluster(wrong func(path, format string, args ...any)) {
 	if cp := c.CredentialProviders; (cp.ConfigFile == "") != (cp.BinDir == "") {
 		wrong("$.credentialProviders", "configFile and binDir go together, as the kubelet's flags do")
 	}
-	for _, dir := range c.HostsDirs {
+	for i, dir := range c.HostsDirs {
 		if !filepath.IsAbs(dir) {
-			wrong("$.hostsDirs", "%q is not absolute, and the directory is that of the nodes' runtime, such as /etc/containerd/certs.d", dir)
+			wrong(fmt.Sprintf("$.hostsDirs[%d]", i), "%q is not absolute, and the directory is that of the nodes' runtime, such as /etc/containerd/certs.d", dir)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func newInit() *cobra.Command {
 		Long: `Write everything an installation needs to a directory, and print what to do with it, and the way back. Nothing is contacted,
 and nothing is overwritten without --force.
 
-  the service     sluice.yaml, policies/, pki/server.crt and .key; static-pod.yaml or sluice.service to run it by
+  the service     sluice.yaml, policies/, pki/server.crt and .key; static-pod.yaml or sluice.service to run it by; examples/
   the apiserver   admission.yaml (or .json), kubeconfig.yaml, pki/client.crt and .key; kubeadm-patch.yaml for its flags
   both            pki/ca.crt
   webhooks        webhooks.yaml, for clusters where nobody may touch the apiserver's flags

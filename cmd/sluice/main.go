@@ -59,13 +59,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
 	var exit *exitError
 	if !errors.As(err, &exit) { // cobra's own: an unknown command or flag
-		exit = &exitError{exitUsage, err, []string{"sluice --help lists the commands; sluice COMMAND --help a command's flags"}}
+		exit = &exitError{exitUsage, err, usageHints(cmd, err)}
 	}
 	if exit.err != nil {
 		fmt.Fprintf(stderr, "error: %s\n", strings.TrimRight(exit.err.Error(), "\n"))
@@ -80,14 +80,26 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exit.code
 }
 
+// usageHints say how a command is called whose words or flags cobra has refused.
+func usageHints(cmd *cobra.Command, err error) []string {
+	var hints []string
+	if strings.Contains(err.Error(), `unknown unit "d"`) {
+		hints = append(hints, "there is no unit for days: write 720h for 30 of them")
+	}
+	if cmd.HasSubCommands() {
+		return append(hints, "sluice --help lists the commands; sluice COMMAND --help a command's flags")
+	}
+	return append(hints, fmt.Sprintf("usage: %s; %s --help lists these", cmd.UseLine(), cmd.CommandPath()))
+}
+
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sluice",
 		Short: "Decides for Kubernetes control planes which images may run",
 		Long: `sluice answers one question for Kubernetes control planes: may these images run here?
 
-It is the backend of the ImagePolicyWebhook admission plugin: it resolves tags to digests, checks who signed them,
-applies policy, and remembers.
+It is the backend of the ImagePolicyWebhook admission plugin, of admission webhooks, or of both: it resolves tags to
+digests, checks who signed them, applies policy, and remembers.
 
 Exit codes: 0 allowed or done; 1 denied, or imported with less enforced; 2 wrong usage or an invalid configuration; 3
 undecidable, because a registry cannot be reached.`,

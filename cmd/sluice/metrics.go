@@ -184,7 +184,7 @@ func (s *service) instruments() []telemetry.Instrument {
 			func(st cache.Stats, observe counts, l telemetry.Label) {
 				observe(int64(st.Evicted), l)
 			}),
-		telemetry.Gauge("sluice_cache_cost", "What the entries of a cache cost: their number, or bytes for downloads.", func(observe values) {
+		telemetry.Gauge("sluice_cache_cost", "What the entries of a cache cost: their number, or bytes for downloads, for pull-secrets and where the configuration gives a size.", func(observe values) {
 			for cacheName, stats := range s.caches() {
 				observe(float64(stats.Cost), label("cache", cacheName))
 			}

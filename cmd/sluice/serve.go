@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -97,6 +98,12 @@ func newService(ctx context.Context, f serveFlags, stderr io.Writer) (_ *service
 	config.Listen = cmp.Or(f.listen, config.Listen)
 	config.Admin.Listen = cmp.Or(f.admin, config.Admin.Listen)
 	config.Log.Level = cmp.Or(f.logLevel, config.Log.Level)
+
+	for flag, address := range map[string]string{"--listen": f.listen, "--admin-listen": f.admin} {
+		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
+			return nil, invalid(fmt.Errorf("%s: %q is no address: write host:port", flag, address))
+		}
+	}
 
 	s := &service{config: config, level: new(slog.LevelVar), ports: new(ports)}
 	defer func() {
