@@ -25,9 +25,10 @@ func redact(text string) string {
 	const instead = "…"
 	text = userinfo.ReplaceAllString(printable(text), "//"+instead+"@")
 	var words []string
+	skip := 0 // so many words, be they on the next line
 	for line := range strings.Lines(text) {
-		skip := 0
-		for word := range strings.FieldsSeq(line) {
+		all := strings.Fields(line)
+		for i, word := range all {
 			announced := announces.MatchString(word)
 			if skip > 0 {
 				skip--
@@ -44,6 +45,9 @@ func redact(text string) string {
 			name, _, assigned := strings.Cut(word, ":")
 			if name, _, ok := strings.Cut(name, "="); ok || assigned {
 				words = append(words, opaque.ReplaceAllString(name, instead), instead)
+				if skip = 0; i == len(all)-1 && strings.ContainsAny(word[len(word)-1:], ":=") {
+					skip = 1
+				}
 				break // the rest of the line may be it
 			}
 			words = append(words, opaque.ReplaceAllString(word, instead), instead)
