@@ -160,7 +160,7 @@ func (s *service) instruction(t *testing.T, machine, command string) string {
 			continued = false
 			continue
 		}
-			continued = strings.HasSuffix(line, "\\\n")
+		continued = strings.HasSuffix(line, "\\\n")
 		script.WriteString(line)
 	}
 	if script.Len() == 0 {
