@@ -17,7 +17,12 @@ import (
 )
 
 // documents are what is read by people, relative to this folder.
-var documents = []string{"../../README.md", "../../ARCHITECTURE.md", "../../SECURITY.md"}
+var documents = []string{
+	"../../README.md", "../../ARCHITECTURE.md", "../../SECURITY.md",
+	"../../deploy/docs/README.md", "../../deploy/docs/break-the-glass.md", "../../deploy/docs/high-availability.md",
+	"../../deploy/docs/kubeadm.md", "../../deploy/docs/managed.md", "../../deploy/docs/registries.md",
+	"../../deploy/docs/roll-back.md", "../../deploy/docs/upgrade.md",
+}
 
 // block is one fenced block of a document.
 type block struct {
@@ -244,7 +249,7 @@ func TestReadme(t *testing.T) {
 			sum.others += n.others
 		}
 		t.Logf("%s: checked %+v", name, sum)
-		if filepath.Base(name) == "README.md" && (sum.commands == 0 || sum.policies == 0) {
+		if name == "../../README.md" && (sum.commands == 0 || sum.policies == 0) {
 			t.Errorf("%s has no command line, or no policy, in a fenced block: %+v", name, sum)
 		}
 		for _, args := range inline(string(markdown)) {
