@@ -16,6 +16,9 @@ const (
 	failureTTL   = time.Second
 	maxAnswers   = 32 << 20 // bytes of answers that are kept
 	maxProcesses = 8
+
+	// maxOfOne is how many of these are one plugin's, where there are others: one that hangs must not keep them waiting.
+	maxOfOne = maxProcesses / 2
 )
 
 // provider is one plugin: when it is asked, and what it said.
@@ -23,6 +26,7 @@ type provider struct {
 	settings
 	program program
 	shared  *shared
+	slots   chan struct{} // likewise for its own processes: not all, where there are others
 	index   int
 
 	// reach is the scope of the last answer: whom the next one is likely to be good for. So those wait for one run
@@ -107,10 +111,12 @@ func (p *provider) keyring(ctx context.Context, registry, repository string) (*K
 // load runs the plugin, unless its answer has come meanwhile, and keeps what it says. A failure is a value, so that it is
 // remembered for a moment; that nobody waits any more is an error.
 func (p *provider) load(ctx context.Context, registry, repository string) (answer, time.Duration, error) {
-	select {
-	case p.shared.slots <- struct{}{}:
-		defer func() { <-p.shared.slots }()
-	case <-ctx.Done():
+	for _, slots := range [...]chan struct{}{p.slots, p.shared.slots} {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+		case <-ctx.Done():
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return answer{}, 0, err

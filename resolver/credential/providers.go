@@ -74,12 +74,19 @@ func New(c Config) (*Providers, error) {
 	if p.shared.log == nil {
 		p.shared.log = slog.New(slog.DiscardHandler)
 	}
+	most := maxProcesses
+	if len(all) > 1 {
+		most = maxOfOne
+	}
 	for i, s := range all {
 		path := filepath.Join(binDir, s.name)
 		if _, err := exec.LookPath(path); err != nil { // it is an absolute path, so nothing else is looked at
 			return nil, fmt.Errorf("binDir: the program of the provider %s: %w", s.name, err)
 		}
-		one := &provider{settings: s, program: program{path, s.apiVersion, s.args, s.env}, shared: &p.shared, index: i}
+		one := &provider{
+			settings: s, program: program{path, s.apiVersion, s.args, s.env},
+			shared: &p.shared, slots: make(chan struct{}, most), index: i,
+		}
 		one.reach.Store(uint32(scopeRegistry)) // the most plugins'
 		p.providers = append(p.providers, one)
 	}

@@ -307,6 +307,27 @@ func TestProcessesAtATimeAreBounded(t *testing.T) {
 	l.wantRuns(t, 3*maxProcesses)
 }
 
+func TestAPluginThatHangsKeepsNoOtherWaiting(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, time.Minute, spec{images: `["*.hung.example"]`, behaviour: "wait"},
+		spec{images: "[r.example]", behaviour: "say " + says("Registry", "", forR)})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var all sync.WaitGroup
+	for i := range 3 * maxProcesses {
+		all.Go(func() { _, _ = l.Logins(ctx, fmt.Sprintf("r%d.hung.example", i), "x") })
+	}
+	for len(l.runs(t)) < maxOfOne {
+		if t.Context().Err() != nil {
+			return
+		}
+	}
+	l.want(t, "r.example", "x", "u")
+	l.wantRuns(t, maxOfOne+1)
+	cancel()
+	all.Wait()
+}
+
 func TestProgramsAreInTheDirectoryOrNewFails(t *testing.T) {
 	t.Parallel()
 	file, dir := write(t, "c.yaml", goodYAML), t.TempDir()
