@@ -43,6 +43,13 @@ func TestInstallKubeadm(t *testing.T) {
 	asking.kubectl(t, "run", "versioned", "--image", "nginx:1.29").refused(t, "connection refused")
 }
 
+// kubernetesVersion is that of the control plane.
+func kubernetesVersion(t testing.TB) string {
+	t.Helper()
+	code, stdout, stderr := run(t, t.TempDir(), nil, programs.kubeadm, "version", "-o", "short")
+	return strings.TrimSpace(said{"kubeadm version", code, stdout, stderr}.done(t).stdout)
+}
+
 // sorted is the same lines in order.
 func sorted(text string) string {
 	return strings.Join(slices.Sorted(strings.Lines(strings.TrimSpace(text)+"\n")), "")
@@ -64,7 +71,7 @@ func (s *service) kubeadm(t *testing.T, patch string) (manifest string) {
 		case "InitConfiguration":
 			d["localAPIEndpoint"] = kubeObject{"advertiseAddress": "192.0.2.10"}
 		case "ClusterConfiguration":
-			d["kubernetesVersion"] = strings.TrimSpace(kubeadm("version", "-o", "short").stdout)
+			d["kubernetesVersion"] = kubernetesVersion(t)
 			if patch != "" {
 				p := documents(t, content(t, s.file(patch)))[0]
 				if p["apiVersion"] != d["apiVersion"] || p["kind"] != d["kind"] {
