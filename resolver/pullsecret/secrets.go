@@ -32,6 +32,7 @@ type Secrets struct {
 
 	done     context.Context // ends with Close
 	close    context.CancelFunc
+	turns    turns         // of namespaces
 	slots    chan struct{} // one for each load under way
 	renewals chan struct{} // one for each load under way or waiting that is for nobody yet
 	running  sync.WaitGroup
@@ -116,6 +117,7 @@ func (s *Secrets) Load(ctx context.Context, namespace, account string, names []s
 
 // load reads when it is its turn, and keeps book.
 func (s *Secrets) load(ctx context.Context, k *key) (found, error) {
+	defer s.turns.take(ctx, k.namespace)()
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()

@@ -339,6 +339,43 @@ func TestAFloodOfNamespacesIsAFewRequestsAtATime(t *testing.T) {
 	})
 }
 
+// TestANamespaceKeepsNoOtherWaiting: pods of one name their secrets in ever other ways.
+func TestANamespaceKeepsNoOtherWaiting(t *testing.T) {
+	t.Parallel()
+	ca := authority(t)
+	synctest.Test(t, func(t *testing.T) {
+		a := newAPI()
+		a.secret("shop", "good", "u")
+		a.hook = func(path string) {
+			if strings.Contains(path, "/hog/") {
+				time.Sleep(time.Second)
+			}
+		}
+		l := offline(t, a, ca)
+		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+		defer cancel()
+		var all sync.WaitGroup
+		for i := range 4 * maxLoads {
+			all.Go(func() { l.Load(ctx, "hog", "", []string{fmt.Sprint("x", i)}) })
+		}
+		synctest.Wait()
+		if n := len(a.requests()); n != maxOfOne {
+			t.Errorf("%d requests at a time, want %d", n, maxOfOne)
+		}
+		begun := time.Now()
+		if got := who(l.load(t, "shop", "", "good")); got != "u" || time.Since(begun) > 0 {
+			t.Errorf("%s after %s", got, time.Since(begun))
+		}
+		all.Wait()
+		time.Sleep(time.Second) // until the API has answered to nobody
+		l.turns.mu.Lock()
+		defer l.turns.mu.Unlock()
+		if n := len(l.turns.all); n != 0 {
+			t.Errorf("%d namespaces are kept", n)
+		}
+	})
+}
+
 func TestWhoLeavesIsNoFailure(t *testing.T) {
 	t.Parallel()
 	ca := authority(t)
