@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -37,6 +38,7 @@ type reloader struct {
 	configFile string
 
 	mu       sync.Mutex // held during a reload, guards what follows
+	started  *Config    // the first one, which what does not reload is of
 	config   *Config    // the last good one
 	policies *policy.Set
 	seen     [numParts]string // hash of each part's files when it was last tried
@@ -171,6 +173,12 @@ func (r *reloader) takeRules() error {
 		return err
 	}
 	before := r.config
+	if r.started == nil {
+		r.started = c
+	}
+	if changed := c.restarts(r.started); len(changed) > 0 {
+		r.service.log.Warn("settings that take a restart have changed, and are not in force", "settings", changed)
+	}
 	r.config, r.policies, r.seen[partRules] = c, set, hash
 	r.service.engine.Load(engine.NewSnapshot(set.Policies, c.noMatch()))
 	r.service.roots.take(set)
@@ -181,6 +189,30 @@ func (r *reloader) takeRules() error {
 		r.seen[partRegistries] = ""
 	}
 	return nil
+}
+
+// restarts returns the names of the settings that differ from what a process was started with, and are read then alone.
+func (c *Config) restarts(started *Config) (changed []string) {
+	for _, s := range []struct {
+		name        string
+		now, before any
+	}{
+		{"listen", c.Listen, started.Listen},
+		{"paths", c.Paths, started.Paths},
+		{"tls", c.TLS, started.TLS},
+		{"admin", c.Admin, started.Admin},
+		{"limits", c.Limits, started.Limits},
+		{"pullSecrets", c.PullSecrets, started.PullSecrets},
+		{"admission", c.Admission, started.Admission},
+		{"trustedRoots", c.TrustedRoots, started.TrustedRoots},
+		{"cache.verdicts", c.Cache.Verdicts, started.Cache.Verdicts},
+		{"log", c.Log, started.Log},
+	} {
+		if !reflect.DeepEqual(s.now, s.before) {
+			changed = append(changed, s.name)
+		}
+	}
+	return changed
 }
 
 // takeRegistries makes a new backend, if the registries or a file of theirs have changed. What the one before

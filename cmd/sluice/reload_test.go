@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -241,6 +242,34 @@ func TestConfigurationAndPoliciesAreOne(t *testing.T) {
 		w.want("evil.example.com/a:1", "allow no_match")
 		w.want("bad.example.com/a:1", "deny static_fail")
 		w.expect(partRules, 1, 1)
+	})
+}
+
+// TestWhatTakesARestart is told, and not taken for something that has been reloaded.
+func TestWhatTakesARestart(t *testing.T) {
+	watched(t, "", allowing, func(t *testing.T, w *watching) {
+		told := func() (last string) {
+			for _, one := range w.records.of("settings that take a restart have changed, and are not in force") {
+				last += fmt.Sprintln(one["settings"])
+			}
+			return last
+		}
+		w.write("sluice.yaml", settings+"noMatch: warn\n")
+		w.polled()
+		if got := told(); got != "" {
+			t.Errorf("what is in force was said to take a restart: %s", got)
+		}
+		w.write("sluice.yaml", settings+"admission: {anonymous: true}\npaths: [/a]\n")
+		w.polled()
+		w.polled()
+		if got, want := told(), "[paths admission]\n"; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+		w.write("sluice.yaml", settings)
+		w.polled()
+		if got, want := told(), "[paths admission]\n"; got != want {
+			t.Errorf("told %q after it was taken back, want %q", got, want)
+		}
 	})
 }
 

@@ -41,8 +41,9 @@ func newServe() *cobra.Command {
 elsewhere, and what is in flight is finished.
 
 SIGHUP, POST /-/reload on the admin port, and a change of any file's content reload policies, keys, registries,
-credentials and certificates. A file that is wrong leaves the last good state in force. Listeners, limits and cache
-sizes take a restart; a new process can listen before the old one leaves.`,
+credentials, mirrors and certificates. A file that is wrong leaves the last good state in force. Listeners, limits, the
+size of the verdicts' cache, admission and pullSecrets take a restart, and the log says so if they have changed; a new
+process can listen before the old one leaves.`,
 		Example: `  sluice serve --config sluice.yaml --check
   sluice serve --config sluice.yaml`,
 		Args: cobra.NoArgs,
