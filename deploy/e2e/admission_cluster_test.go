@@ -20,6 +20,7 @@ type webhooks struct {
 	closed   *registry // has what the shared one has, for those who log in
 	provided *registry // likewise
 	dead     string    // the host of a registry that is not there
+	hanging  string    // the host of one that never answers
 
 	signed, unsigned map[string]image // by the repositories below
 	before           string           // the namespace of what was made before there were webhooks
@@ -73,11 +74,12 @@ func newWebhooks(t testing.TB) *webhooks {
 	t.Helper()
 	w := &webhooks{cluster: newCluster(t, clusterSettings{}), dead: freePort(t)}
 	w.closed, w.provided = newClosedRegistry(t), newClosedRegistry(t)
+	w.hanging = newFront(t, shared.registry, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() }).host
 	w.push(t)
 	w.makeBefore(t)
 
 	w.service = initService(t, settings{
-		registries: []string{shared.registry.host, w.closed.host, w.provided.host, w.dead, mirrored, replaced, forged},
+		registries: []string{shared.registry.host, w.closed.host, w.provided.host, w.dead, w.hanging, mirrored, replaced, forged},
 		edits: append([][]string{
 			{"#admission: {anonymous: true}", "admission: {anonymous: true}"},
 			{"#hostsDirs: [/etc/containerd/certs.d]", fmt.Sprintf("hostsDirs: [%q]", w.certsDirectory(t))},
@@ -130,6 +132,8 @@ func (w *webhooks) policies(t testing.TB) {
 	} {
 		policy(filepath.Base(repository), spec, host+repository+"/**")
 	}
+	policy("hanging", "", w.hanging+"/hanging/**")
+	policy("pin-hanging", "  pin: true\n", w.hanging+"/pin-hanging/**")
 	for _, onError := range []string{"deny", "retry", "defer", "allow"} {
 		policy("dead-"+onError, "  onError: "+onError+"\n", w.dead+"/"+onError+"/**")
 		policy("dead-pin-"+onError, "  pin: true\n  onError: "+onError+"\n", w.dead+"/pin-"+onError+"/**")

@@ -129,6 +129,12 @@ func TestAdmissionBefore(t *testing.T) {
 	w.patch(t, appsOf(ns, "deployments")+"/pin", fmt.Sprintf(`{"spec":{"template":{"spec":{"containers":[{"name":"web","image":%q},{"name":"new","image":%[1]q}]}}}}`, pin))
 	w.read(t, appsOf(ns, "deployments")+"/pin").has(t, pin, w.signed[forPin].pinned("1"))
 
+	// A tag that was there is not pinned, so that where digests are required somebody has to write it.
+	path := appsOf(ns, "deployments") + "/digest"
+	w.kubectl(t, "label", "deployment", "digest", "-n", ns, "tier=front").refused(t).golden(t, "../admission/label-digest")
+	w.kubectl(t, "set", "image", "deployment/digest", "-n", ns, "web="+w.signed[forDigest].pinned("1")).done(t)
+	w.patch(t, path, `{"metadata":{"labels":{"tier":"front"}}}`).has(t, w.signed[forDigest].pinned("1"))
+
 	// Unsigned, and held by a finalizer.
 	held := func(name string) said {
 		w.kubectl(t, "delete", "pod", name, "-n", ns, "--wait=false").done(t)
@@ -158,4 +164,5 @@ func (w *webhooks) makeBefore(t testing.TB) {
 	w.post(t, appsOf(w.before, "deployments"), deployment("pin", pin))
 	w.post(t, appsOf(w.before, "replicasets"), strings.Replace(deployment("pin", pin), "Deployment", "ReplicaSet", 1))
 	w.post(t, jobsOf(w.before), job("pin", pin))
+	w.post(t, appsOf(w.before, "deployments"), deployment("digest", w.signed[forDigest].tag("1")))
 }

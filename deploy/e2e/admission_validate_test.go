@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 )
 
@@ -166,4 +167,13 @@ func TestAdmissionOnError(t *testing.T) {
 		w.kubectl(t, "create", "deployment", name, "-n", ns, "--image", image).done(t).golden(t, "../admission/dead-"+name)
 		w.read(t, appsOf(ns, "deployments")+"/"+name).has(t, image)
 	}
+	// A registry that never answers costs what a review may take, which is less than the webhooks wait: it is our words
+	// that the author reads, and not that a deadline is over.
+	var waiting sync.WaitGroup
+	for name, words := range map[string]string{"hanging": "could not be checked", "pin-hanging": "could not be pinned"} {
+		waiting.Go(func() {
+			w.deny(t, http.MethodPost, appsOf(ns, "deployments"), deployment(name, w.hanging+"/"+name+"/web:1"), "403", words)
+		})
+	}
+	waiting.Wait()
 }
