@@ -5,7 +5,8 @@
 // all this is accepted, and what is not.
 //
 // Most tests call the plugin in this process. Those of a control plane (TestCluster…) have a kube-apiserver with an etcd
-// behind it, and speak to it with kubectl; testdata/cluster has what that shows, word for word.
+// behind it, and speak to it with kubectl; testdata/cluster has what that shows, word for word. TestAdmission… do the same
+// with the webhooks that "sluice init" writes, in place of the plugin or beside it (testdata/admission).
 //
 // It is a module of its own, so that Kubernetes does not become a dependency of sluice. It trusts nothing of sluice's
 // packages: what it knows of the service is the binary, its files, its two ports and its process. Everything it starts
