@@ -147,10 +147,12 @@ type policy struct {
 			Key         struct{ Data string }
 			Annotations map[string]string
 		}
-		UnchangedImages string `yaml:"unchangedImages"`
-		Mode            string
-		OnError         string `yaml:"onError"`
-		Cache           struct {
+		Pin              bool   `yaml:"pin"`
+		AlwaysPullImages bool   `yaml:"alwaysPullImages"`
+		UnchangedImages  string `yaml:"unchangedImages"`
+		Mode             string
+		OnError          string `yaml:"onError"`
+		Cache            struct {
 			AllowTTL string `yaml:"allowTTL"`
 			DenyTTL  string `yaml:"denyTTL"`
 		}

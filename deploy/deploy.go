@@ -61,6 +61,7 @@ type view struct {
 	OwnCA    bool     // the CA was made here, so its key is in the bundle
 	CABundle string   // the CA's certificate, in base64
 	Warnings []string // what is allowed and probably not meant
+	StandIn  bool     // the image is nobody's
 	Dir      string   // where the bundle is, for the instructions only
 }
 
@@ -71,7 +72,7 @@ func Render(o Options) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := view{settings: s, Warnings: s.warnings()}
+	v := view{settings: s, Warnings: s.warnings(), StandIn: s.Image == DefaultImage}
 	ca := o.CA
 	if ca == nil {
 		v.OwnCA = true
