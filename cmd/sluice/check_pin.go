@@ -53,7 +53,9 @@ func (a *checkAnswer) addChanges(ctx context.Context, e *engine.Engine, req *eng
 		switch v.Reason {
 		case engine.ReasonPinned, engine.ReasonNotPinned, engine.ReasonNoMatch, engine.ReasonInvalidReference:
 		default:
-			changed.Reason = v.Reason.String()
+			if reason := v.Reason.String(); reason != a.Images[i].Reason { // which has been said
+				changed.Reason = reason
+			}
 		}
 		if changed != (changedImage{}) {
 			a.Images[i].Webhook = &changed
