@@ -90,6 +90,36 @@ func TestLoginsAreTriedInTurn(t *testing.T) {
 	}
 }
 
+// TestALoginThatCanNotBeSent: that a pod's own login makes a registry fail leaves nothing open. It is as good as none.
+func TestALoginThatCanNotBeSent(t *testing.T) {
+	t.Parallel()
+	for name, auth := range bothAuths {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			reg := startRegistry(t, registrytest.Options{TLS: true, Auth: auth, Username: "robot", Password: secretWord})
+			want := push(t, reg, "team/app:1")
+			long := access("long", wrongLogin, engine.NewLogin("robot", strings.Repeat("x", 900_000)), rightLogin)
+			entry := Registry{Host: reg.Host(), CAFile: caFile(t, reg), Retries: -1}
+			image := as(ref(t, "%s/team/app:1", reg.Host()), long)
+			r := newTest(t, nil, Config{Registries: []Registry{entry}, TagTTL: 1})
+			for range 2 {
+				_, err := r.Resolve(wait(t), image, engine.KnownFacts)
+				wantFailure(t, err, engine.ReasonRegistryDenied, "refused access", secretWord)
+			}
+			entry.UsernameFile, entry.PasswordFile = writeFile(t, "robot"), writeFile(t, secretWord)
+			r = newTest(t, nil, Config{Registries: []Registry{entry}, TagTTL: 1})
+			for range 2 {
+				if got, err := r.Resolve(wait(t), image, engine.KnownFacts); err != nil || got.Digest != want {
+					t.Errorf("%+v, %v", got, err)
+				}
+			}
+			reg.Close()
+			_, err := r.Resolve(wait(t), image, engine.KnownFacts)
+			wantFailure(t, err, engine.ReasonRegistryUnavailable, "could not be reached", secretWord)
+		})
+	}
+}
+
 // TestAccessReachesEverything that is asked of a registry.
 func TestAccessReachesEverything(t *testing.T) {
 	t.Parallel()

@@ -108,6 +108,15 @@ func (r *Resolver) nextGrant(ctx context.Context, w *wallet, c challenge) (*gran
 	}
 }
 
+// without goes on after a failure that is excused.
+func (r *Resolver) without(ctx context.Context, w *wallet, c challenge, failed error) (*grant, bool, error) {
+	g, fresh, err := r.nextGrant(ctx, w, c)
+	if g == nil && err == nil {
+		err = w.e.failf(engine.ReasonRegistryDenied, failed, "could not be asked with the pod's credentials, and refused access without")
+	}
+	return g, fresh, err
+}
+
 // fulfil returns what a challenge asks for, by the wallet's current login.
 func (r *Resolver) fulfil(ctx context.Context, w *wallet, c challenge) (g *grant, fresh bool, err error) {
 	e, repository, id := w.e, w.repository, w.current
@@ -123,7 +132,10 @@ func (r *Resolver) fulfil(ctx context.Context, w *wallet, c challenge) (g *grant
 			func(ctx context.Context) (*grant, time.Duration, error) {
 				return r.fetchToken(ctx, e, repository, id, c)
 			})
-		if err != nil {
+		switch {
+		case err != nil && w.excuses(ctx, err):
+			return nil, false, nil
+		case err != nil:
 			return nil, false, asFailure(e.host, err)
 		}
 		if !loaded.Value.rejected.Load() {

@@ -99,6 +99,13 @@ func (r *Resolver) get(ctx context.Context, e endpoint, a ask, repository, path 
 			a.authorization = g.header
 		}
 		rep, err := r.send(ctx, e, a, u, &budget)
+		if err != nil && a.authorization != "" && w.excuses(ctx, err) {
+			if g, fresh, err = r.without(ctx, &w, g.challenge, err); err != nil {
+				return reply{}, err
+			}
+			budget = e.budget()
+			continue
+		}
 		if err != nil {
 			return reply{}, err
 		}

@@ -122,6 +122,17 @@ func (w *wallet) next(ctx context.Context) (ok bool, err error) {
 	}
 }
 
+// excuses tells whether a failure may be the doing of the Access's login, such as one that is too long for a header. What
+// is not known for that reason is not unknown: or else pods' authors could have it so at will, and with it what a policy
+// makes of errors. The Access's other logins are left out, and what the configuration's is told counts.
+func (w *wallet) excuses(ctx context.Context, err error) bool {
+	if !w.begun || w.current.access == "" || ctx.Err() != nil || !outOfReach(asFailure(w.e.host, err).Reason) {
+		return false
+	}
+	w.at = max(w.at, w.ofAccess)
+	return true
+}
+
 // letIn notes that the current identity was let in.
 func (w *wallet) letIn() {
 	if !w.begun || !w.several() || w.first != nil && *w.first == w.current {
