@@ -23,10 +23,11 @@ type entry struct {
 	logins  []engine.Login
 }
 
-// Limits of what a secret can make of a search: so many logins for one image, and such names of entries. Longer names
-// match no image.
+// Limits of what a secret can make of a search: so many logins for one image, of so many bytes, and such names of
+// entries. Longer names match no image. Longer logins are none: hardly a server takes a header of half the length.
 const (
 	maxLogins   = 16
+	maxLogin    = 16 << 10
 	maxLocation = 1024
 )
 
@@ -95,7 +96,8 @@ func distinct(logins []engine.Login) []engine.Login {
 		if len(found) == maxLogins {
 			break
 		}
-		if login != (engine.Login{}) && !slices.Contains(found, login) {
+		long := len(login.Username())+len(login.Password()) > maxLogin
+		if login != (engine.Login{}) && !long && !slices.Contains(found, login) {
 			found = append(found, login)
 		}
 	}

@@ -250,6 +250,12 @@ func TestHostileDockerConfigsAreRefused(t *testing.T) {
 			t.Errorf("%.40s: %v", text, err)
 		}
 	}
+	for n, want := range map[int]int{maxLogin - 1: 1, maxLogin: 0} {
+		k, err := ParseDockerConfig([]byte(`{"auths":{"r.example":{"username":"u","password":"` + strings.Repeat("a", n) + `"}}}`))
+		if err != nil || len(k.Logins("r.example", "x")) != want {
+			t.Errorf("%d logins of %d bytes, %v", k.Len(), n, err)
+		}
+	}
 	// Many names of one host, and many globs for it: what is found stays short.
 	auths := map[string]dockerEntry{}
 	for i := range maxEntries / 2 {
