@@ -145,11 +145,15 @@ func (j *judgement) tags(_ context.Context, p *Policy) *problem {
 		return nil
 	}
 	if p.Tags.RequireDigest {
-		return &problem{
+		wrong := &problem{
 			policy: p, reason: ReasonDigestRequired,
 			what:   "names no digest, and policy " + quote(p.Name) + " requires one",
 			remedy: "write it as name@sha256:…",
 		}
+		if p.Pin { // which it was not, if a webhook could have done so
+			wrong.remedy += ", or check that there is such an image to be pinned"
+		}
+		return wrong
 	}
 	if !p.Tags.denies(j.ref.Tag) {
 		return nil

@@ -137,7 +137,7 @@ func (c *compiler) policy(w *ImagePolicy) *engine.Policy {
 	p.Platforms = c.platforms(w.Spec.Platforms, len(p.Authorities) > 0)
 	tagsAsk := w.Spec.Tags != nil && (len(w.Spec.Tags.Deny) > 0 || w.Spec.Tags.RequireDigest)
 	if len(c.errs) == 0 && !tagsAsk && !p.Pin && len(p.Authorities) == 0 {
-		c.fail("$.spec", "this policy asks for nothing, so every image would pass it; add tags, authorities or pin: true")
+		c.fail("$.spec", "this policy asks for nothing, so every image would pass it; add tags, authorities (static: {action: pass} is one) or pin: true")
 	}
 	return p
 }

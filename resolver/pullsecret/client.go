@@ -92,7 +92,7 @@ func readToken(path string) (string, error) {
 // What the API server says about an object itself.
 var (
 	errNotFound  = errors.New("it does not exist")
-	errForbidden = errors.New("the API server answers 403: its rules let this service account not get it")
+	errForbidden = errors.New("the API server answers 403: RBAC does not let this service account get it")
 )
 
 // get asks for an object and decodes it. The error never holds any of it.
