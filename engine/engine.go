@@ -206,7 +206,7 @@ func (e *Engine) miss(ctx context.Context, s *Snapshot, req *Request, res *Resul
 			if i >= others {
 				v = kept
 			}
-			verdicts[i] = e.verdict(ctx, v, images[i])
+			verdicts[i] = e.verdict(ctx, v, images[i], i >= e.perMiss)
 		}
 	}
 	var wg sync.WaitGroup
@@ -224,7 +224,7 @@ func (e *Engine) miss(ctx context.Context, s *Snapshot, req *Request, res *Resul
 
 // verdict finds the verdict on one image, remembered, joined or decided now. It may run on a goroutine of the engine's
 // own, where a panic that nobody recovers ends the process, so it becomes a denial here.
-func (e *Engine) verdict(ctx context.Context, by view, image string) (v *Verdict) {
+func (e *Engine) verdict(ctx context.Context, by view, image string, queued bool) (v *Verdict) {
 	defer func() {
 		if p := recover(); p != nil {
 			v = broken(image, p)
@@ -245,7 +245,9 @@ func (e *Engine) verdict(ctx context.Context, by view, image string) (v *Verdict
 			return v, ttl, nil
 		})
 	if err != nil {
-		return newJudgement(e, by, image, ref, KnownFacts).undecided(asFailure(err))
+		f := *asFailure(err)
+		f.Crowded = queued
+		return newJudgement(e, by, image, ref, KnownFacts).undecided(&f)
 	}
 	if loaded.Due {
 		e.refresh(by, image)

@@ -16,11 +16,14 @@ type finding struct {
 	remedy    string
 	detail    string
 	unvouched bool // see [Failure]
+	crowded   bool // likewise
 }
 
 // problem makes a whole sentence of f.
 func (f *finding) problem(p *Policy) *problem {
-	return &problem{policy: p, reason: f.reason, what: f.is + f.policy + f.because, remedy: f.remedy, detail: f.detail}
+	return &problem{
+		policy: p, reason: f.reason, what: f.is + f.policy + f.because, remedy: f.remedy, detail: f.detail, crowded: f.crowded,
+	}
 }
 
 // closeness orders the definite reasons why an authority is not satisfied: from what is furthest from passing to what
@@ -62,6 +65,7 @@ func failed(p *Policy, a *Authority, f *Failure) *finding {
 	named := quote(p.Name)
 	wrong := &finding{
 		authority: a, reason: f.Reason, policy: ", and policy " + named + " requires " + requirement(p), detail: f.Error(),
+		crowded: f.Crowded,
 	}
 	if a != nil {
 		wrong.detail = "authority " + quote(a.Name) + ": " + wrong.detail
@@ -133,6 +137,9 @@ func failed(p *Policy, a *Authority, f *Failure) *finding {
 			wrong.alone = " for " + quote(a.Name)
 		}
 		wrong.remedy = "try again; if it lasts, tell the cluster's operators"
+		if f.Crowded {
+			wrong.remedy = "use fewer images at once, or try again"
+		}
 	}
 	return wrong
 }

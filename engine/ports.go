@@ -109,6 +109,10 @@ type Failure struct {
 	// Unvouched goes with [ReasonSignatureInvalid]: of what there is, something is by a trusted key or certificate, and
 	// lacks only the log entries, timestamps or SCTs that the authority's Trust asks for.
 	Unvouched bool
+
+	// Crowded says that it was other images of the same review that took the time. Set by the engine alone: how many there are
+	// is a pod's author to choose, so that it denies whatever onError says.
+	Crowded bool
 }
 
 // Error returns the text for the log.

@@ -124,16 +124,19 @@ type problem struct {
 	what   string // completes "image x …", naming the policy
 	remedy string
 	detail string
+
+	crowded bool // see Failure
 }
 
 // outcome applies the policy's mode and onError. onError is for registries that can't be asked. What a registry sends
 // may be what somebody has pushed there: if content that breaks the bounds were treated as an outage, whoever may push
-// could turn onError: allow on at will. So it denies, though it is no more remembered than an outage is.
+// could turn onError: allow on at will. So it denies, though it is no more remembered than an outage is. So does an image
+// that had to wait for the others of its review until there was no time left.
 func (p *problem) outcome() Outcome {
 	switch {
 	case p.policy.Mode == Warn:
 		return Allow
-	case !p.reason.Transient(), p.reason == ReasonRegistryMalformed:
+	case !p.reason.Transient(), p.reason == ReasonRegistryMalformed, p.crowded:
 		return Deny
 	}
 	switch p.policy.OnError {

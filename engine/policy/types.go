@@ -61,7 +61,8 @@ type Spec struct {
 	// and says what failed; retry makes the apiserver ask again; defer leaves it to the apiserver's own defaultAllow;
 	// allow allows it and says so in the audit annotations. Where the apiserver asks by an admission webhook, retry and
 	// defer leave it to that webhook's failurePolicy. Content that breaks the rules or the bounds is denied whatever
-	// stands here, since whoever may push can make such content.
+	// stands here, since whoever may push can make such content; and so are images beyond the first 16 of a review for which
+	// the others leave no time, since whoever writes a pod can name that many.
 	OnError string `yaml:"onError,omitempty"`
 	// What happens on an update to an image that the object had before, in the same container or volume, where the
 	// validating webhook sees that: check judges it like any other; allow lets it stay without a look, if every policy
