@@ -74,7 +74,9 @@ func newWebhooks(t testing.TB) *webhooks {
 	t.Helper()
 	w := &webhooks{cluster: newCluster(t, clusterSettings{}), dead: freePort(t)}
 	w.closed, w.provided = newClosedRegistry(t), newClosedRegistry(t)
-	w.hanging = newFront(t, shared.registry, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() }).host
+	w.hanging = newFront(t, shared.registry, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+		<-r.Context().Done()
+	}).host
 	w.push(t)
 	w.makeBefore(t)
 
@@ -145,7 +147,8 @@ func (c *cluster) install(t testing.TB, s *service) {
 	t.Helper()
 	c.command(t, s.dir, programs.kubectl, "apply", "-f", "webhooks.yaml").done(t).golden(t, "../admission/install")
 	asked := func(door string) error {
-		_, err := c.do(t.Context(), c.client, http.MethodPost, appsOf("default", "deployments")+"?dryRun=All", deployment("asked", "nginx:latest"))
+		_, err := c.do(t.Context(), c.client, http.MethodPost, appsOf("default", "deployments")+"?dryRun=All",
+			deployment("asked", "nginx:latest"))
 		var r *refusal
 		if err == nil || !errors.As(err, &r) {
 			return fmt.Errorf("what is to be denied: %v", err)

@@ -28,8 +28,8 @@ func TestAdmissionPins(t *testing.T) {
 
 	// All lists of a pod. What has a digest, or is no policy's to pin, stays as it is.
 	other := signed(t).tag("1")
-	pod := w.post(t, podsOf(ns), fmt.Sprintf("{metadata: {name: all}, spec: {containers: [{name: a, image: %q}, {name: b, image: %q}, {name: c, image: %q}], "+
-		"initContainers: [{name: i, image: %q}], volumes: [{name: v, image: {reference: %q}}]}}",
+	pod := w.post(t, podsOf(ns), fmt.Sprintf("{metadata: {name: all}, spec: {"+
+		"containers: [{name: a, image: %q}, {name: b, image: %q}, {name: c, image: %q}], initContainers: [{name: i, image: %q}], volumes: [{name: v, image: {reference: %q}}]}}",
 		i.byDigest(), i.tag("1"), other, i.tag("1"), i.tag("1")))
 	pod.has(t, i.byDigest(), i.pinned("1"), other, i.pinned("1"), i.pinned("1"))
 	w.kubectl(t, "debug", "all", "-n", ns, "--image", i.tag("1"), "--container", "debugger", "--profile", "general").done(t)
@@ -44,8 +44,7 @@ func TestAdmissionPins(t *testing.T) {
 	// With requireDigest, who writes a tag gets a digest, but for the one kind that is not pinned.
 	d := w.signed[forDigest]
 	w.post(t, appsOf(ns, "deployments"), deployment("digest", d.tag("1"))).has(t, d.pinned("1"))
-	w.kubectlFile(t, "apiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {name: digest}\nspec: {selector: {matchLabels: {app: web}}, template: "+
-		template(d.tag("1"))+"}\n", "create", "-n", ns).refused(t).golden(t, "../admission/digest-required")
+	w.kubectlFile(t, strings.Replace(deployment("digest", d.tag("1")), "Deployment", "ReplicaSet", 1), "create", "-n", ns).refused(t).golden(t, "../admission/digest-required")
 }
 
 // A manifest that is applied again, as it was, changes nothing, and so does not restart anything.
@@ -85,8 +84,8 @@ func TestAdmissionAlwaysPulls(t *testing.T) {
 	}
 	other := signed(t).tag("1")
 	pod := w.post(t, podsOf(ns), fmt.Sprintf("{metadata: {name: web}, spec: {containers: [{name: a, image: %q}, "+
-		"{name: b, image: %q, imagePullPolicy: Never}, {name: c, image: %q}], initContainers: [{name: i, image: %q, imagePullPolicy: IfNotPresent}], "+
-		"volumes: [{name: v, image: {reference: %q}}]}}", always.tag("1"), both.tag("1"), other, always.byDigest(), always.tag("1")))
+		"{name: b, image: %q, imagePullPolicy: Never}, {name: c, image: %q}], "+
+		"initContainers: [{name: i, image: %q, imagePullPolicy: IfNotPresent}], volumes: [{name: v, image: {reference: %q}}]}}", always.tag("1"), both.tag("1"), other, always.byDigest(), always.tag("1")))
 	has(pod, []string{always.tag("1"), both.pinned("1"), other, always.byDigest(), always.tag("1")},
 		[]string{"Always", "Always", "IfNotPresent", "Always", "Always"})
 	w.kubectl(t, "debug", "web", "-n", ns, "--image", both.tag("1"), "--container", "debugger", "--profile", "general",
@@ -126,7 +125,8 @@ func TestAdmissionBefore(t *testing.T) {
 		}
 	}
 	// An image that is changed is pinned, and the one beside it is not.
-	w.patch(t, appsOf(ns, "deployments")+"/pin", fmt.Sprintf(`{"spec":{"template":{"spec":{"containers":[{"name":"web","image":%q},{"name":"new","image":%[1]q}]}}}}`, pin))
+	w.patch(t, appsOf(ns, "deployments")+"/pin", fmt.Sprintf(
+		`{"spec":{"template":{"spec":{"containers":[{"name":"web","image":%q},{"name":"new","image":%[1]q}]}}}}`, pin))
 	w.read(t, appsOf(ns, "deployments")+"/pin").has(t, pin, w.signed[forPin].pinned("1"))
 
 	// A tag that was there is not pinned, so that where digests are required somebody has to write it.

@@ -143,7 +143,7 @@ func kinds(image string) string {
 
 // allKinds is where those are.
 func allKinds(namespace string) map[string]string {
-	core, apps, batch := "/api/v1/namespaces/"+namespace+"/", "/apis/apps/v1/namespaces/"+namespace+"/", "/apis/batch/v1/namespaces/"+namespace+"/"
+	core, apps, batch := "/api/v1/namespaces/"+namespace+"/", appsOf(namespace, ""), "/apis/batch/v1/namespaces/"+namespace+"/"
 	return map[string]string{
 		"Pod": core + "pods/web", "PodTemplate": core + "podtemplates/web", "ReplicationController": core + "replicationcontrollers/web",
 		"Deployment": apps + "deployments/web", "ReplicaSet": apps + "replicasets/web", "StatefulSet": apps + "statefulsets/web",

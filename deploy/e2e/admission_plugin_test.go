@@ -108,8 +108,9 @@ func TestAdmissionSetUpWrongly(t *testing.T) {
 	t.Parallel()
 	w := sharedWebhooks(t)
 	ns := w.namespace(t)
+	const configurations = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 	webhook := func(name, url, authority, groups, resources string) {
-		w.post(t, "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", fmt.Sprintf(`metadata: {name: %s}
+		w.post(t, configurations, fmt.Sprintf(`metadata: {name: %s}
 webhooks:
 - name: %[1]s.e2e.internal
   clientConfig: {url: "https://%s/v1/admission/validate", caBundle: %s}
@@ -119,7 +120,7 @@ webhooks:
   rules: [{apiGroups: [%s], apiVersions: ["*"], operations: [CREATE], resources: [%s]}]
 `, name, url, base64.StdEncoding.EncodeToString([]byte(authority)), ns, groups, resources))
 		t.Cleanup(func() {
-			_, err := w.do(context.Background(), w.client, http.MethodDelete, "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/"+name, "")
+			_, err := w.do(context.Background(), w.client, http.MethodDelete, configurations+"/"+name, "")
 			must(t, err)
 		})
 	}

@@ -57,7 +57,9 @@ func TestAdmissionReinvoked(t *testing.T) {
 		}, w.ca)
 		must(t, err)
 		server := httptest.NewUnstartedServer(h)
-		server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate.certificate.Raw}, PrivateKey: certificate.key}}}
+		server.TLS = &tls.Config{Certificates: []tls.Certificate{{
+			Certificate: [][]byte{certificate.certificate.Raw}, PrivateKey: certificate.key,
+		}}}
 		server.StartTLS()
 		t.Cleanup(server.Close)
 		authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.ca.certificate.Raw})
@@ -79,7 +81,8 @@ webhooks:
 		return h
 	}
 	pod := func(name, label string) string {
-		return fmt.Sprintf("{metadata: {name: %s, labels: {inject: %s}}, spec: {containers: [{name: web, image: %q}]}}", name, label, i.tag("1"))
+		return fmt.Sprintf("{metadata: {name: %s, labels: {inject: %s}}, spec: {containers: [{name: web, image: %q}]}}",
+			name, label, i.tag("1"))
 	}
 	create := func(path, body string) (apiObject, error) {
 		content, err := w.do(t.Context(), w.client, http.MethodPost, path, body)

@@ -52,9 +52,10 @@ func TestAdmissionLists(t *testing.T) {
 	}
 	f("init", "  containers: [{name: a, image: %q}]\n  initContainers: [{name: i, image: %q}]\n")
 	f("sidecar", "  containers: [{name: a, image: %q}]\n  initContainers: [{name: s, image: %q, restartPolicy: Always}]\n")
-	f("volume", "  containers: [{name: a, image: %q, volumeMounts: [{name: v, mountPath: /v}]}]\n  volumes: [{name: v, image: {reference: %q}}]\n")
-	create("three", fmt.Sprintf("  containers: [{name: a, image: %q}, {name: b, image: %q}, {name: c, image: 'nginx:latest'}]\n", good, bad)).
-		refused(t).golden(t, "../admission/three-unsigned")
+	f("volume", "  containers: [{name: a, image: %q, volumeMounts: [{name: v, mountPath: /v}]}]\n"+
+		"  volumes: [{name: v, image: {reference: %q}}]\n")
+	const three = "  containers: [{name: a, image: %q}, {name: b, image: %q}, {name: c, image: 'nginx:latest'}]\n"
+	create("three", fmt.Sprintf(three, good, bad)).refused(t).golden(t, "../admission/three-unsigned")
 
 	debug := func(image string) said {
 		return w.kubectl(t, "debug", "init", "-n", ns, "--image", image, "--container", "debugger", "--profile", "general")
@@ -72,8 +73,8 @@ func TestAdmissionWarns(t *testing.T) {
 	ns := w.namespace(t)
 	w.kubectl(t, "create", "deployment", "signed", "-n", ns, "--image", good).done(t).golden(t, "../admission/warn-signed")
 	w.kubectl(t, "create", "deployment", "unsigned", "-n", ns, "--image", bad).done(t).golden(t, "../admission/warn-unsigned")
-	w.kubectlFile(t, fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: two}\nspec:\n  containers: [{name: a, image: %q}, {name: b, image: %q}]\n",
-		bad, shared.registry.host+"/"+forWarn+"/absent:1"), "create", "-n", ns).done(t).golden(t, "../admission/warn-two")
+	w.kubectlFile(t, fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: two}\nspec:\n"+
+		"  containers: [{name: a, image: %q}, {name: b, image: %q}]\n", bad, shared.registry.host+"/"+forWarn+"/absent:1"), "create", "-n", ns).done(t).golden(t, "../admission/warn-two")
 	event := w.audited(t, "deployments", ns, "unsigned")
 	if got := event.Annotations[validateWebhook+"/verdict"]; event.ResponseStatus.Code != http.StatusCreated || got != "warn" {
 		t.Errorf("the audit log says %d, and verdict %q: %v", event.ResponseStatus.Code, got, event.Annotations)
@@ -104,7 +105,8 @@ func TestAdmissionAuditLog(t *testing.T) {
 	check("signed", http.StatusCreated, map[string]string{
 		"verdict": "allow", "reason": "passed", "digests": good.tag("1") + "@" + good.digest.String(),
 	})
-	w.kubectlFile(t, deployment("unsigned", bad.tag("1")), "apply", "--server-side", "-n", ns).refused(t).golden(t, "../admission/apply-unsigned")
+	w.kubectlFile(t, deployment("unsigned", bad.tag("1")), "apply", "--server-side", "-n", ns).
+		refused(t).golden(t, "../admission/apply-unsigned")
 	check("unsigned", http.StatusForbidden, map[string]string{
 		"verdict": "deny", "reason": "signature_missing", "policy": "signed", "digests": bad.tag("1") + "@" + bad.digest.String(),
 	})
