@@ -141,17 +141,18 @@ type containment struct {
 	attributes syscall.SysProcAttr // but for the directory
 	none       bool
 	owner      int // whose files nobody's are
+	group      int
 }
 
 var contain = sync.OnceValue(func() containment {
 	user := &syscall.Credential{Uid: nobody, Gid: nobody}
-	byRoot := containment{attributes: syscall.SysProcAttr{Credential: user}, owner: nobody}
+	byRoot := containment{attributes: syscall.SysProcAttr{Credential: user}, owner: nobody, group: nobody}
 	inNamespace := containment{attributes: syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: nobody, HostID: os.Getuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: nobody, HostID: os.Getgid(), Size: 1}},
 		Credential:  &syscall.Credential{Uid: nobody, Gid: nobody, NoSetGroups: true},
-	}, owner: os.Getuid()}
+	}, owner: os.Getuid(), group: os.Getgid()}
 	for _, c := range []containment{byRoot, inNamespace} {
 		attributes := c.attributes
 		attributes.Chroot = "/"
@@ -161,7 +162,7 @@ var contain = sync.OnceValue(func() containment {
 			return c
 		}
 	}
-	return containment{none: true, owner: os.Getuid()}
+	return containment{none: true, owner: os.Getuid(), group: os.Getgid()}
 })
 
 // start starts a program, which stands in a directory that it takes for all there is, as nobody.
@@ -170,7 +171,7 @@ func (c containment) start(t testing.TB, root string, env []string, argv ...stri
 	var p *process
 	var err error
 	if c.none {
-		t.Logf("neither chroot nor user namespaces are allowed here: %s runs as user %d, with its paths below %s", argv[0], os.Getuid(), root)
+		t.Logf("no chroot and no user namespace is allowed: %s runs as user %d, its paths below %s", argv[0], os.Getuid(), root)
 		for n, arg := range argv {
 			argv[n] = strings.ReplaceAll(arg, "/etc/sluice", root+"/etc/sluice")
 		}

@@ -62,7 +62,8 @@ func (s *service) kubeadm(t *testing.T, patch string) (manifest string) {
 	dir := t.TempDir()
 	kubeadm := func(args ...string) said {
 		r := said{command: "kubeadm " + strings.Join(args, " ")}
-		r.code, r.stdout, r.stderr = run(t, dir, []string{"KUBEADM_INIT_DRYRUN_DIR=" + dir}, append([]string{programs.kubeadm}, args...)...)
+		env := []string{"KUBEADM_INIT_DRYRUN_DIR=" + dir} // by itself, it would write to /etc/kubernetes/tmp
+		r.code, r.stdout, r.stderr = run(t, dir, env, append([]string{programs.kubeadm}, args...)...)
 		return r.done(t)
 	}
 	configuration := documents(t, kubeadm("config", "print", "init-defaults").stdout)
@@ -75,7 +76,7 @@ func (s *service) kubeadm(t *testing.T, patch string) (manifest string) {
 			if patch != "" {
 				p := documents(t, content(t, s.file(patch)))[0]
 				if p["apiVersion"] != d["apiVersion"] || p["kind"] != d["kind"] {
-					t.Fatalf("%s is a %s of %s, and kubeadm's own a %s of %s", patch, p["kind"], p["apiVersion"], d["kind"], d["apiVersion"])
+					t.Fatalf("%s is a %v of %v, and not of %v", patch, p["kind"], p["apiVersion"], d["apiVersion"])
 				}
 				d["apiServer"] = p["apiServer"]
 			}
@@ -124,7 +125,8 @@ func TestInstallStaticPod(t *testing.T) {
 	s := initService(t, settings{flags: []string{"--mount", "/etc/kubernetes/sluice"}})
 	// The port at which the probes are answered has been moved in sluice.yaml.
 	_, admin, _ := strings.Cut(s.admin, ":")
-	writeWhole(t, s.file("static-pod.yaml"), strings.ReplaceAll(content(t, s.file("static-pod.yaml")), "port: 9443", "port: "+admin))
+	pod := strings.ReplaceAll(content(t, s.file("static-pod.yaml")), "port: 9443", "port: "+admin)
+	writeWhole(t, s.file("static-pod.yaml"), pod)
 
 	machine := newRoot(t, programs.sluice)
 	must(t, os.MkdirAll(filepath.Join(machine, "etc/kubernetes/manifests"), 0o755))
@@ -145,7 +147,8 @@ func TestInstallStaticPod(t *testing.T) {
 		sh(t, s.dir, s.instruction(t, machine, "curl ")).done(t, `"allowed":false`, `image \"nginx\" has no tag`)
 	}
 	before := s.served(t)
-	renew := strings.Replace(s.instruction(t, machine, "sluice cert renew "), "--within 720h", "--within 9000h", 1) // those of a year, too
+	// With what ends within a year, too.
+	renew := strings.Replace(s.instruction(t, machine, "sluice cert renew "), "--within 720h", "--within 9000h", 1)
 	sh(t, s.dir, renew, "PATH="+filepath.Dir(programs.sluice)+":"+os.Getenv("PATH")).done(t, "renewed")
 	eventually(t, func() error {
 		if bytes.Equal(s.served(t), before) {
@@ -174,6 +177,5 @@ func (s *service) instruction(t *testing.T, machine, command string) string {
 		t.Fatalf("there is no %qin the instructions:\n%s", command, s.instructions)
 	}
 	text := strings.ReplaceAll(script.String(), " /etc/", " "+machine+"/etc/")
-	owner := fmt.Sprint(contain().owner)
-	return strings.ReplaceAll(text, "-o 65532 -g 65532", "-o "+owner+" -g "+owner)
+	return strings.ReplaceAll(text, "-o 65532 -g 65532", fmt.Sprintf("-o %d -g %d", contain().owner, contain().group))
 }

@@ -45,20 +45,19 @@ func (i *installed) run(t *testing.T) {
 	certificates := i.get(t, "/api/v1/namespaces/shield/secrets/sluice-tls").at(t, "data")
 	i.kubectl(t, "run", "early", "--image", "nginx:latest").done(t)
 	i.release(t, "upgrade")
-	must(t, pollFor(clusterPatience, func() error { // the apiserver learns of webhooks and endpoints in a moment
-		if err := i.dryRun(t.Context(), i.client, "default", "nginx:latest"); err == nil || !strings.Contains(err.Error(), "no-latest") {
-			return fmt.Errorf("a pod of nginx:latest: %v", err)
-		}
-		return nil
-	}))
-	if again := i.get(t, "/api/v1/namespaces/shield/secrets/sluice-tls").at(t, "data"); fmt.Sprint(again) != fmt.Sprint(certificates) {
+	// The apiserver learns of webhooks and endpoints in a moment.
+	must(t, pollFor(clusterPatience, func() error { return i.denied(t, `policy "no-latest"`) }))
+	again := i.get(t, "/api/v1/namespaces/shield/secrets/sluice-tls").at(t, "data")
+	if fmt.Sprint(again) != fmt.Sprint(certificates) {
 		t.Error("an upgrade has made new certificates")
 	}
 
 	// As NOTES.txt says, and the rest.
-	i.kubectl(t, "-n", "default", "run", "try", "--image=nginx:latest", "--dry-run=server").refused(t).golden(t, "../install/chart-pod")
+	i.kubectl(t, "-n", "default", "run", "try", "--image=nginx:latest", "--dry-run=server").
+		refused(t).golden(t, "../install/chart-pod")
 	i.kubectl(t, "run", "versioned", "--image", "nginx:1.29").done(t)
-	i.kubectl(t, "create", "deployment", "latest", "--image", "nginx:latest").refused(t).golden(t, "../install/chart-deployment")
+	i.kubectl(t, "create", "deployment", "latest", "--image", "nginx:latest").
+		refused(t).golden(t, "../install/chart-deployment")
 	i.kubectl(t, "label", "pod", "early", "tier=front").done(t) // unchangedImages: allow
 	for _, exempt := range []string{"kube-system", "shield"} {
 		i.kubectl(t, "-n", exempt, "run", "latest", "--image", "nginx:latest").done(t)
@@ -67,20 +66,26 @@ func (i *installed) run(t *testing.T) {
 	// A new policy comes by way of the kubelet, which changes what is mounted at one stroke, and sluice takes it up by itself.
 	i.release(t, "upgrade", "--set", "policies.no-latest.spec.message=Ask the platform team.")
 	i.mount(t)
-	eventually(t, func() error {
-		if err := i.dryRun(t.Context(), i.client, "default", "nginx:latest"); err == nil || !strings.Contains(err.Error(), "Ask the platform team.") {
-			return fmt.Errorf("a pod of nginx:latest: %v", err)
-		}
-		return nil
-	})
+	eventually(t, func() error { return i.denied(t, "Ask the platform team.") })
 	i.test(t)
 	i.service.lives(t)
 
 	// It is gone, and the way out of that.
 	i.service.process.kill()
 	i.kubectl(t, "run", "down", "--image", "nginx:1.29").refused(t, "failed calling webhook")
-	i.kubectl(t, "delete", "validatingwebhookconfiguration,mutatingwebhookconfiguration", "-l", "app.kubernetes.io/name=sluice").done(t)
+	i.kubectl(t, "delete", "validatingwebhookconfiguration,mutatingwebhookconfiguration",
+		"-l", "app.kubernetes.io/name=sluice").done(t)
 	must(t, pollFor(clusterPatience, func() error { return i.dryRun(t.Context(), i.client, "default", "nginx:latest") }))
+}
+
+// denied is nil if a pod of nginx:latest is, with these words.
+func (i *installed) denied(t *testing.T, words string) error {
+	t.Helper()
+	err := i.dryRun(t.Context(), i.client, "default", "nginx:latest")
+	if err == nil || !strings.Contains(err.Error(), words) {
+		return fmt.Errorf("a pod of nginx:latest: %v", err)
+	}
+	return nil
 }
 
 func (c *cluster) get(t testing.TB, path string) kubeObject {
@@ -99,7 +104,8 @@ func (i *installed) start(t *testing.T) {
 	_, port, _ := strings.Cut(freePort(t), ":")
 	i.service.addr, i.service.admin = host+":"+port, freePort(t)
 	i.service.startPod(t, i.root, i.spec, "--listen", i.service.addr, "--admin-listen", i.service.admin)
-	_, err := i.do(t.Context(), i.client, http.MethodPost, "/apis/discovery.k8s.io/v1/namespaces/shield/endpointslices", fmt.Sprintf(`
+	const slices = "/apis/discovery.k8s.io/v1/namespaces/shield/endpointslices"
+	_, err := i.do(t.Context(), i.client, http.MethodPost, slices, fmt.Sprintf(`
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {name: sluice, labels: {kubernetes.io/service-name: sluice}}
