@@ -205,7 +205,7 @@ func TestPolicies(t *testing.T) {
 	p = policy{}
 	strict(t, file(t, b, "policies/10-no-latest.yaml"), &p)
 	if p.Spec.UnchangedImages != "allow" {
-		t.Error("it matches every image, so that without this no other policy's unchangedImages: allow would have an effect")
+		t.Error("it matches every image, so that without this labels and finalizers of old pods could not be changed")
 	}
 	const example = "examples/signed-by-key.yaml"
 	if bytes.Equal(file(t, b, example), file(t, render(t, deploy.Options{Server: "https://a"}), example)) {

@@ -75,6 +75,9 @@ func (j *judgement) decide(ctx context.Context) (*Verdict, time.Duration) {
 	var problems []*problem
 	for _, check := range []func(context.Context, *Policy) *problem{j.tags, j.withoutFacts, j.withFacts} {
 		for _, p := range j.match {
+			if j.spares(p) {
+				continue
+			}
 			wrong := check(ctx, p)
 			switch {
 			case wrong == nil:
@@ -101,9 +104,11 @@ func (j *judgement) decide(ctx context.Context) (*Verdict, time.Duration) {
 
 // stays tells whether the image was there before, and every policy for it lets such images stay.
 func (j *judgement) stays() bool {
-	return j.view.question == keeping && len(j.match) > 0 &&
-		!slices.ContainsFunc(j.match, func(p *Policy) bool { return !p.AllowUnchanged })
+	return len(j.match) > 0 && !slices.ContainsFunc(j.match, func(p *Policy) bool { return !j.spares(p) })
 }
+
+// spares tells whether the policy lets the image stay where it was before. It speaks for itself alone.
+func (j *judgement) spares(p *Policy) bool { return j.view.question == keeping && p.AllowUnchanged }
 
 // allowed makes a verdict without a problem.
 func (j *judgement) allowed(reason Reason) *Verdict {
@@ -235,7 +240,7 @@ func (j *judgement) undecided(f *Failure) *Verdict {
 	}
 	var problems []*problem
 	for _, p := range j.match {
-		if j.view.question != pinning && !j.stays() && j.needsFacts(p) {
+		if j.view.question != pinning && !j.spares(p) && j.needsFacts(p) {
 			problems = append(problems, failed(p, nil, f).problem(p))
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestKept: what was there before stays without a look where every policy for it lets it, and is judged otherwise.
+// TestKept: a policy that lets what was there before stay does not look at it; the others for the same image do.
 func TestKept(t *testing.T) {
 	t.Parallel()
 	ports := &facts{}
@@ -18,6 +18,7 @@ func TestKept(t *testing.T) {
 		t, ports, NoMatchWarn,
 		policyFor(t, "stays", "stays.test/**", keeps, pins, signedBy("release"), denyTags("latest")),
 		policyFor(t, "both-1", "both.test/**", keeps), policyFor(t, "both-2", "both.test/**", signedBy("release")),
+		policyFor(t, "mixed-1", "mixed.test/**", keeps, signedBy("release")), policyFor(t, "mixed-2", "mixed.test/**", denyTags("latest")),
 		policyFor(t, "checked", "checked.test/**", signedBy("release")),
 	)
 	f := func(image string, want Outcome, reason Reason, policy string, asked int) {
@@ -40,6 +41,8 @@ func TestKept(t *testing.T) {
 	f("stays.test/app:1", Allow, ReasonUnchanged, "stays", 0)
 	f("stays.test/no", Allow, ReasonUnchanged, "stays", 0)
 	f("both.test/app:1", Deny, ReasonSignatureMissing, "both-2", 1)
+	f("mixed.test/app:1", Allow, ReasonPassed, "", 0)
+	f("mixed.test/app", Deny, ReasonTagDenied, "mixed-2", 0)
 	f("checked.test/app:1", Deny, ReasonSignatureMissing, "checked", 1)
 	f("checked.test/good:1", Allow, ReasonPassed, "checked", 1)
 	f("other.test/app:1", Allow, ReasonNoMatch, "", 0)

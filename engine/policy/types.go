@@ -65,8 +65,8 @@ type Spec struct {
 	// the others leave no time, since whoever writes a pod can name that many.
 	OnError string `yaml:"onError,omitempty"`
 	// What happens on an update to an image that the object had before, in the same container or volume, where the
-	// validating webhook sees that: check judges it like any other; allow lets it stay without a look, if every policy
-	// that is for the image says so.
+	// validating webhook sees that: check judges it like any other; allow lets it stay without a look, as far as this policy
+	// goes.
 	UnchangedImages string `yaml:"unchangedImages,omitempty"`
 	Cache           *Cache `yaml:"cache,omitempty"`
 	// What the author of a denied pod should do, in one line that is part of every denial.
