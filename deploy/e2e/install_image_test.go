@@ -28,7 +28,11 @@ import (
 // and what its layer holds runs as the user that it names.
 func TestInstallImage(t *testing.T) {
 	t.Parallel()
-	first, second := makeImage(t), makeImage(t)
+	tree := t.TempDir()
+	copyTree(t, "../..", tree)
+	again := filepath.Join(t.TempDir(), "some", "where", "else")
+	copyTree(t, tree, again)
+	first, second := makeImage(t, tree), makeImage(t, again)
 	if a, b := content(t, filepath.Join(first, "index.json")), content(t, filepath.Join(second, "index.json")); a != b {
 		t.Errorf("built twice, it is\n%s\nand\n%s", a, b)
 	}
@@ -60,17 +64,20 @@ func TestInstallImage(t *testing.T) {
 	runImage(t, own)
 }
 
-// makeImage runs make image in a copy of the tree, in a directory of its own, and returns the layout. It has time: whatever
-// else runs goes first.
-func makeImage(t *testing.T) string {
+// copyTree copies what the image is made of, so that what is edited meanwhile does not matter.
+func copyTree(t *testing.T, from, to string) {
 	t.Helper()
-	dir := t.TempDir()
 	for _, part := range []string{"cmd", "engine", "resolver", "cache", "server", "deploy", "bench"} {
-		must(t, os.CopyFS(filepath.Join(dir, part), os.DirFS(filepath.Join("../..", part))))
+		must(t, os.CopyFS(filepath.Join(to, part), os.DirFS(filepath.Join(from, part))))
 	}
 	for _, file := range []string{"go.mod", "go.sum", "Makefile"} {
-		copyFile(t, filepath.Join("../..", file), filepath.Join(dir, file))
+		copyFile(t, filepath.Join(from, file), filepath.Join(to, file))
 	}
+}
+
+// makeImage runs make image in a copy of the tree, and returns the layout. It has time: whatever else runs goes first.
+func makeImage(t *testing.T, dir string) string {
+	t.Helper()
 	command := exec.CommandContext(t.Context(), "nice", "-n", "19", "make", "image", "VERSION=v0.0.0-e2e", "COMMIT=none")
 	command.Dir = dir
 	command.Env = append(os.Environ(), "MAKEFLAGS=", "SOURCE_DATE_EPOCH=1700000000", "GOFLAGS=")
