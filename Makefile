@@ -35,7 +35,7 @@ lint: ## gofumpt, go vet and staticcheck
 	$(GO) vet ./...
 	$(GO) tool $(TOOLS) staticcheck ./...
 	@for module in deploy/e2e deploy/image/roots bench/compare; do \
-	  (cd $$module && $(GO) vet ./... && $(GO) tool -modfile=../../.ci/tools/go.mod staticcheck ./...) || exit 1; done
+	  (cd $$module && $(GO) vet ./... && $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod staticcheck ./...) || exit 1; done
 
 fmt: ## format the code
 	$(GO) tool $(TOOLS) gofumpt -w .
