@@ -353,7 +353,8 @@ func TestRefreshesAreBounded(t *testing.T) {
 		time.Sleep(life * 74 / 100)
 		h.during(t, life*40/100, Allow)
 		s := h.refreshes()
-		if most.Load() != 4 || s.Skipped == 0 || s.Renewed != images+1 {
+		// One that is asked for in the very moment in which its refresh ends may have another: what is due was read before.
+		if most.Load() != 4 || s.Skipped == 0 || s.Renewed < images+1 || s.Renewed > 2*images {
 			t.Errorf("%d at once, %+v", most.Load(), s)
 		}
 	})
