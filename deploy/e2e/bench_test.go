@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -145,6 +146,13 @@ func listen(t *testing.T, s *service, protocol string) *heard {
 	return h
 }
 
+// inOrder sorts fields by their names: the client's come in the order of a Go map, which is another each time.
+func inOrder(fields []hpack.HeaderField) []hpack.HeaderField {
+	return slices.SortedStableFunc(slices.Values(fields), func(a, b hpack.HeaderField) int {
+		return strings.Compare(a.Name, b.Name)
+	})
+}
+
 func (h *heard) serveH1(c net.Conn) error {
 	r := bufio.NewReader(c)
 	for {
@@ -214,7 +222,7 @@ func (h *heard) serveH2(c net.Conn) error {
 			fmt.Fprintf(&said, "WINDOW_UPDATE %d by %d\n", frame.StreamID, frame.Increment)
 		case *http2.MetaHeadersFrame:
 			fmt.Fprintf(&said, "HEADERS %d end=%v\n", frame.StreamID, frame.StreamEnded())
-			for _, field := range frame.Fields {
+			for _, field := range slices.Concat(frame.PseudoFields(), inOrder(frame.RegularFields())) {
 				fmt.Fprintf(&said, "%s: %s (sensitive: %v)\n", field.Name, field.Value, field.Sensitive)
 			}
 			ended = frame.StreamEnded()
