@@ -25,7 +25,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		case <-s.stop:
 			// The few that remain need no slot.
 			if err := sweep(ln, func(tcp *net.TCPConn) { go s.serve(s.accept(tcp)) }); err != nil {
-				s.config.Logger.Warn("left the port without turning new connections away", "error", err)
+				s.config.Logger.Warn("left the port without leading new connections to the next process", "error", err)
 			}
 			return nil
 		case s.slots <- struct{}{}:

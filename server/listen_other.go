@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// Sharing a port, and turning connections away without resetting them, are done on Linux only.
+// Sharing a port, and leading connections to another process, are done on Linux only.
 
 func ReusePort(_, _ string, _ syscall.RawConn) error { return nil }
 
-func turnAway(*net.TCPListener) error { return errors.ErrUnsupported }
+func steer(*net.TCPListener, uint32) error { return errors.ErrUnsupported }
