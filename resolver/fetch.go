@@ -93,6 +93,16 @@ func (r *Resolver) get(ctx context.Context, e endpoint, a ask, repository, path 
 	if err != nil {
 		return reply{}, err
 	}
+	var missing reply // what the first login was told that found nothing
+	end := func(rep reply) (reply, error) {
+		if missing.status != 0 {
+			rep = missing
+		}
+		if a.without(rep.status) {
+			return rep, nil
+		}
+		return reply{}, e.statusFailure(a, rep)
+	}
 	for redirects := 0; ; {
 		a.authorization = ""
 		if g != nil && e.owns(u) {
@@ -109,13 +119,23 @@ func (r *Resolver) get(ctx context.Context, e endpoint, a ask, repository, path 
 		if err != nil {
 			return reply{}, err
 		}
-		if a.without(rep.status) {
-			return rep, nil
-		}
 		switch rep.status {
 		case http.StatusOK:
 			w.letIn()
 			return rep, nil
+		case http.StatusNotFound:
+			if g == nil || !w.unproven() || !e.owns(u) {
+				return end(rep)
+			}
+			if missing.status == 0 {
+				missing = rep
+			}
+			if g, fresh, err = r.nextGrant(ctx, &w, g.challenge); err != nil && !refused(err) {
+				return reply{}, err
+			}
+			if g == nil {
+				return end(rep)
+			}
 		case http.StatusUnauthorized, http.StatusForbidden:
 			c, ok := parseChallenges(rep.header)
 			if rep.status == http.StatusForbidden {
@@ -125,13 +145,14 @@ func (r *Resolver) get(ctx context.Context, e endpoint, a ask, repository, path 
 				ok = ok && w.several()
 			}
 			if !ok || !e.owns(u) {
-				return reply{}, e.statusFailure(a, rep)
+				return end(rep)
 			}
-			if g, fresh, err = r.answer(ctx, &w, c, g, fresh || rep.status == http.StatusForbidden); err != nil {
+			g, fresh, err = r.answer(ctx, &w, c, g, fresh || rep.status == http.StatusForbidden)
+			if err != nil && (missing.status == 0 || !refused(err)) {
 				return reply{}, err
 			}
 			if g == nil {
-				return reply{}, e.statusFailure(a, rep)
+				return end(rep)
 			}
 		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
 			http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -145,7 +166,7 @@ func (r *Resolver) get(ctx context.Context, e endpoint, a ask, repository, path 
 			next.Fragment = ""
 			u = next
 		default:
-			return reply{}, e.statusFailure(a, rep)
+			return end(rep)
 		}
 	}
 }

@@ -133,6 +133,10 @@ func (w *wallet) excuses(ctx context.Context, err error) bool {
 	return true
 }
 
+// unproven tells whether another login may find what the current one was told is not there: some registries say so of
+// what one may not see. Once one was let in to the repository, that one is believed.
+func (w *wallet) unproven() bool { return w.begun && w.first == nil && w.several() }
+
 // letIn notes that the current identity was let in.
 func (w *wallet) letIn() {
 	if !w.begun || !w.several() || w.first != nil && *w.first == w.current {

@@ -93,6 +93,15 @@ func (f files) write(name, content string) {
 	}
 }
 
+func (f files) read(name string) string {
+	f.t.Helper()
+	content, err := os.ReadFile(f.path(name))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return string(content)
+}
+
 func (f files) remove(name string) {
 	f.t.Helper()
 	if err := os.RemoveAll(f.path(name)); err != nil {

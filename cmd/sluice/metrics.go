@@ -37,6 +37,13 @@ func (s *service) checks() []admin.Check {
 	if len(*s.roots.inForce.Load()) > 0 {
 		all = append(all, s.roots.check(time.Now()))
 	}
+	if s.secrets != nil {
+		c := admin.Check{Name: "pull-secrets", State: admin.OK}
+		if wrong := s.secrets.Wrong(); wrong != "" {
+			c.State, c.Text = admin.Amber, "the last request to the API server failed, and pods' own credentials are left out: "+wrong
+		}
+		all = append(all, c)
+	}
 	review := admin.Check{Name: "reviews", State: admin.OK}
 	if s.front.Draining() {
 		review.State, review.Text = admin.Failed, "draining"

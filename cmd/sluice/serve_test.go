@@ -122,6 +122,29 @@ func TestReloadByPost(t *testing.T) {
 	}
 }
 
+// TestPullSecretsOutOfReach: /readyz tells, and it is ready all the same.
+func TestPullSecretsOutOfReach(t *testing.T) {
+	t.Parallel()
+	reg := newSupply(t)
+	image := reg.push("team/app:1", true)
+	f := reg.configure("")
+	f.write("token", "a-token")
+	f.write("sluice.yaml", f.read("sluice.yaml")+
+		"pullSecrets: {enabled: true, server: \"https://127.0.0.1:1\", tokenFile: token, caFile: pki/ca.crt}\n")
+	r := f.start()
+	if got := r.get("/readyz?verbose"); !strings.Contains(got, "\n[+]pull-secrets ok\n") {
+		t.Errorf("before anything was asked: %s", got)
+	}
+	r.post("/v1/admission/validate", `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1",
+"kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},"namespace":"default",
+"operation":"CREATE","object":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},
+"spec":{"imagePullSecrets":[{"name":"mine"}],"containers":[{"name":"a","image":"`+image+`"}]}}}}`)
+	got := r.get("/readyz?verbose")
+	if !strings.Contains(got, "\n[!]pull-secrets the last request to the API server failed") || !strings.Contains(got, "connection refused") {
+		t.Errorf("after a failure: %s", got)
+	}
+}
+
 // TestOldVerdictsAreNeverServed: under load, every review that begins after a reload has been answered is decided by
 // the new rules.
 func TestOldVerdictsAreNeverServed(t *testing.T) {

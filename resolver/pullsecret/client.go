@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ type client struct {
 
 	requests, missing, forbidden, failed atomic.Uint64
 	took                                 atomic.Int64 // nanoseconds
+	wrong                                atomic.Pointer[string]
 }
 
 func newClient(c Config) (*client, error) {
@@ -103,14 +105,28 @@ func (c *client) get(ctx context.Context, path string, into any) error {
 	err := c.ask(limited, path, into)
 	c.took.Add(int64(time.Since(begun)))
 	switch {
+	case err == nil:
+		c.wrong.Store(nil)
 	case errors.Is(err, errNotFound):
 		c.missing.Add(1)
+		c.wrong.Store(nil)
 	case errors.Is(err, errForbidden):
 		c.forbidden.Add(1)
-	case err != nil && ctx.Err() == nil:
+		c.note(err)
+	case ctx.Err() == nil:
 		c.failed.Add(1)
+		c.note(err)
 	}
 	return err
+}
+
+// note keeps what is wrong until it is right, without saying what was asked for.
+func (c *client) note(err error) {
+	if request := (*url.Error)(nil); errors.As(err, &request) {
+		err = request.Err
+	}
+	text := err.Error()
+	c.wrong.Store(&text)
 }
 
 // ask makes the request, and once more if the token is another by now.

@@ -187,6 +187,15 @@ func (s *Secrets) Close() {
 // Files returns what New has read and does not read again: the certificate authorities.
 func (s *Secrets) Files() []string { return []string{s.caFile} }
 
+// Wrong tells why the last request to the API server failed, for people; it is empty if that did not fail, or if there
+// was none.
+func (s *Secrets) Wrong() string {
+	if text := s.client.wrong.Load(); text != nil {
+		return *text
+	}
+	return ""
+}
+
 // Stats are counts since New.
 type Stats struct {
 	Loads    uint64 // times that the secrets of a pod, or of many like it, were read
