@@ -49,6 +49,7 @@ const (
 const (
 	kindPod        = "Pod"
 	kindReplicaSet = "ReplicaSet"
+	kindJob        = "Job"
 )
 
 // admission is what an exchange at these doors needs of memory. The strings in it alias the request's body.
@@ -69,8 +70,9 @@ type admission struct {
 
 // touched is an image that is new or has been changed.
 type touched struct {
-	index int  // in review.Images
-	added bool // together with its container, or volume
+	index int    // in review.Images
+	added bool   // together with its container, or volume
+	was   string // the image in its place, in an update
 }
 
 // keptAdmission is how long the lists of an admission may have grown and still be kept.
@@ -171,12 +173,15 @@ func (a *admission) ask(k kind) {
 			a.images = append(a.images, image.Image)
 		case image.Image == "": // somebody else is to put one there
 		case !update:
-			a.touched, a.images = append(a.touched, touched{i, true}), append(a.images, image.Image)
+			a.touched, a.images = append(a.touched, touched{index: i, added: true}), append(a.images, image.Image)
 		default:
-			old := a.before.place(image)
-			if old == nil || old.Image != image.Image || old.PullPolicy != image.PullPolicy {
-				a.touched, a.images = append(a.touched, touched{i, old == nil}), append(a.images, image.Image)
+			t := touched{index: i}
+			if old := a.before.place(image); old == nil {
+				t.added = true
+			} else if t.was = old.Image; t.was == image.Image && old.PullPolicy == image.PullPolicy {
+				continue
 			}
+			a.touched, a.images = append(a.touched, t), append(a.images, image.Image)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"sluice/engine"
@@ -102,11 +103,18 @@ func (a *admission) change(res *engine.Result) {
 			continue
 		}
 		op := wire.PatchOp{Image: image}
-		if v.Rewrite != image.Image {
+		// A Job's template can't be changed, so that its manifest with a tag, applied again, is to mean the digest that it
+		// got; nor can the pull policy of a pod's containers be, but for that of containers that come with the change.
+		update := r.Operation == operationUpdate
+		job := update && r.ObjectKind == kindJob
+		fixed := job || update && r.ObjectKind == kindPod && !(t.added && r.SubResource == subresourceEphemeral)
+		switch rest, same := strings.CutPrefix(t.was, image.Image); {
+		case v.Rewrite == "", v.Rewrite == image.Image:
+		case job && same && strings.HasPrefix(rest, "@"):
+			op.Rewrite = t.was
+		default:
 			op.Rewrite = v.Rewrite
 		}
-		// The pull policy of a pod's containers can't be changed, but for that of containers that come with the change.
-		fixed := r.ObjectKind == kindPod && r.Operation == operationUpdate && !(t.added && r.SubResource == subresourceEphemeral)
 		op.AlwaysPull = v.AlwaysPull && image.PullPolicy != "Always" && !fixed
 		if op.Rewrite != "" || op.AlwaysPull {
 			a.patch = append(a.patch, op)

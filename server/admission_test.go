@@ -54,6 +54,7 @@ func TestAdmission(t *testing.T) {
 	}
 	const pinned = "pinned.example/a"
 	already := pinned + ":1@" + digestOf("a")
+	moved := "both.example/a:1@" + digestOf("before")
 	tests := []struct {
 		name     string
 		path     string
@@ -115,6 +116,10 @@ func TestAdmission(t *testing.T) {
 		{name: "update that changes the order", path: m, ask: asked{operation: "UPDATE", object: pod("both.example/a:1", "both.example/b"), old: `{"spec":{"containers":[{"name":"c1","image":"both.example/b"},{"name":"c0","image":"both.example/a:1"}]}}`}},
 		{name: "update of one image", path: m, ask: asked{kind: "Deployment", group: "apps", operation: "UPDATE", object: deployment("both.example/a:2", "both.example/b:1"), old: deployment("both.example/a:1", "both.example/b:1")}, patch: patched(image(template, "both.example/a", "2"), always(template))},
 		{name: "update of a pull policy", path: m, ask: asked{kind: "Deployment", group: "apps", operation: "UPDATE", object: deployment("pull.example/a Never"), old: deployment("pull.example/a Always")}, patch: patched(always(template))},
+		{name: "a Job's tag that has moved", path: m, ask: asked{kind: "Job", group: "batch", operation: "UPDATE", object: deployment("both.example/a:1 Never"), old: deployment(moved + " IfNotPresent")}, patch: patched(template + "/image=" + moved)},
+		{name: "a Deployment's tag that has moved", path: m, ask: asked{kind: "Deployment", group: "apps", operation: "UPDATE", object: deployment("both.example/a:1 Always"), old: deployment(moved + " Always")}, patch: patched(image(template, "both.example/a", "1"))},
+		{name: "a Job's other tag", path: m, ask: asked{kind: "Job", group: "batch", operation: "UPDATE", object: deployment("both.example/a:1"), old: deployment("both.example/a:11")}, patch: patched(image(template, "both.example/a", "1"))},
+		{name: "a Job's tag that is no policy's to pin", path: m, ask: asked{kind: "Job", group: "batch", operation: "UPDATE", object: deployment("good.example/a"), old: deployment("good.example/a@" + digestOf("a"))}},
 		{name: "update of a pod's image", path: m, ask: asked{operation: "UPDATE", object: pod("both.example/a:2 Never"), old: pod("both.example/a:1 Never")}, patch: patched(image(c0, "both.example/a", "2"))},
 		{name: "update of a pod's containers", path: m, ask: asked{operation: "UPDATE", object: pod("both.example/a", "both.example/b:1"), old: pod("both.example/a")}, patch: patched(image(c1, "both.example/b", "1"))},
 		{name: "changed ephemeral container", path: m, ask: asked{sub: "ephemeralcontainers", operation: "UPDATE", object: ephemeral("both.example/a", "both.example/e:1"), old: ephemeral("both.example/a", "both.example/e:0")}, patch: patched(image("/spec/ephemeralContainers/0", "both.example/e", "1"))},

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// cluster is a control plane without controllers and nodes: a real kube-apiserver that keeps what it is told in a real
-// etcd. Nothing is ever scheduled, and pods that are deleted are gone at once.
+// cluster is a control plane without nodes, and mostly without controllers: a real kube-apiserver that keeps what it is
+// told in a real etcd. Nothing is ever scheduled, and pods that are deleted are gone at once.
 type cluster struct {
 	dir     string // kubeconfig, certificates, the audit log; also the home of kubectl
 	url     string
@@ -34,6 +34,8 @@ type clusterSettings struct {
 	// Whom ImagePolicyWebhook asks, with the admission configuration and the kubeconfig that sluice init wrote. Without
 	// one, the plugin is off.
 	sluice *service
+	// kube-controller-manager runs, and pods get a service account.
+	controllers bool
 	// Further flags of kube-apiserver. Of a flag that stands twice the last counts, but for lists, which grow.
 	flags []string
 }
@@ -53,10 +55,11 @@ func newCluster(t testing.TB, s clusterSettings) *cluster {
 		"--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.96.0.0/16",
 		"--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", "accounts.pub",
 		"--service-account-signing-key-file", "accounts.key",
-		// Without controllers there are no service accounts that it could give to pods.
-		"--disable-admission-plugins", "ServiceAccount",
 		"--audit-policy-file", "audit-policy.yaml", "--audit-log-path", auditLog,
 	}, s.flags...)
+	if !s.controllers { // who make the service accounts that it would give to pods
+		argv = append(argv, "--disable-admission-plugins", "ServiceAccount")
+	}
 	if s.sluice != nil {
 		argv = append(argv, "--enable-admission-plugins", "ImagePolicyWebhook",
 			"--admission-control-config-file", s.sluice.file("admission.yaml"))
@@ -78,7 +81,32 @@ func newCluster(t testing.TB, s clusterSettings) *cluster {
 		_, err := c.do(t.Context(), c.client, http.MethodGet, "/readyz", "")
 		return err
 	}))
+	if s.controllers {
+		c.control(t)
+	}
 	return c
+}
+
+// control starts kube-controller-manager, with all that it does by default, and each controller as itself.
+func (c *cluster) control(t testing.TB) {
+	t.Helper()
+	p, err := startProcess(c.dir, nil, programs.controllers, "--kubeconfig", "kubeconfig", "--leader-elect=false",
+		"--bind-address", "127.0.0.1", "--secure-port", portOf(freePort(t)), "--cert-dir", c.dir,
+		"--use-service-account-credentials", "--service-account-private-key-file", "accounts.key", "--root-ca-file", "ca.pem")
+	must(t, err)
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("kube-controller-manager (pid %d) wrote:\n%s", p.cmd.Process.Pid, tail(p.stderr.String()))
+		}
+	})
+	must(t, pollFor(clusterPatience, func() error { // until the first of them have done something
+		if p.ended() {
+			t.Fatalf("kube-controller-manager has ended (exit %d):\n%s", p.cmd.ProcessState.ExitCode(), tail(p.stderr.String()))
+		}
+		_, err := c.do(t.Context(), c.client, http.MethodGet, "/api/v1/namespaces/default/serviceaccounts/default", "")
+		return err
+	}))
 }
 
 // clusterPatience is how long a control plane may take to be ready: some 5 s of two idle cores, which others use, too.
@@ -87,7 +115,9 @@ const clusterPatience = 2 * time.Minute
 // clusters counts those that share etcd.
 var clusters atomic.Int64
 
-func (c *cluster) port() string { return c.url[strings.LastIndexByte(c.url, ':')+1:] }
+func (c *cluster) port() string { return portOf(c.url) }
+
+func portOf(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
 
 // certify makes the cluster's CA, the certificates of the apiserver and of its administrator, and a kubeconfig.
 func (c *cluster) certify(t testing.TB) {

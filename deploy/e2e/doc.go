@@ -6,7 +6,8 @@
 //
 // Most tests call the plugin in this process. Those of a control plane (TestCluster…) have a kube-apiserver with an etcd
 // behind it, and speak to it with kubectl; testdata/cluster has what that shows, word for word. TestAdmission… do the same
-// with the webhooks that "sluice init" writes, in place of the plugin or beside it (testdata/admission). TestInstall… take every
+// with the webhooks that "sluice init" writes, in place of the plugin or beside it (testdata/admission). In TestControllers…
+// there is a kube-controller-manager as well, and pods are what it makes of Deployments, Jobs and their like. TestInstall… take every
 // way in: what README.md says about clusters, kubeadm, the static pod, the chart, kustomize, and the image.
 //
 // It is a module of its own, so that Kubernetes does not become a dependency of sluice. It trusts nothing of sluice's

@@ -14,11 +14,11 @@ import (
 const tools = "../../.cache/e2e/bin"
 
 var programs = struct {
-	sluice, bench, cosign, cosign3, registry, fulcio, rekor2, tsa, h2spec, etcd, apiserver, kubectl, kubeadm, helm string
+	sluice, bench, cosign, cosign3, registry, fulcio, rekor2, tsa, h2spec, etcd, apiserver, controllers, kubectl, kubeadm, helm string
 }{
 	tool("sluice"), tool("sluice-bench"), tool("cosign"), tool("v3/cosign"), tool("docker-registry"),
 	tool("fulcio"), tool("rekor-server"), tool("timestamp-server"), tool("h2spec"),
-	tool("etcd"), tool("kube-apiserver"), tool("kubectl"), tool("kubeadm"), tool("helm"),
+	tool("etcd"), tool("kube-apiserver"), tool("kube-controller-manager"), tool("kubectl"), tool("kubeadm"), tool("helm"),
 }
 
 func tool(name string) string {
@@ -46,7 +46,7 @@ func main(m *testing.M) int {
 	}
 	for _, p := range []string{
 		programs.sluice, programs.bench, programs.cosign, programs.cosign3, programs.registry, programs.fulcio, programs.rekor2,
-		programs.tsa, programs.h2spec, programs.etcd, programs.apiserver, programs.kubectl, programs.kubeadm, programs.helm,
+		programs.tsa, programs.h2spec, programs.etcd, programs.apiserver, programs.controllers, programs.kubectl, programs.kubeadm, programs.helm,
 	} {
 		if _, err := os.Stat(p); err != nil {
 			fmt.Fprintf(os.Stderr, "e2e: %v\ne2e: deploy/e2e/run puts it there, and runs this suite\n", err)
