@@ -65,7 +65,7 @@ func leadAway(ln *net.TCPListener) (probe netip.AddrPort, err error) {
 	if err := steer(ln, 0); err != nil {
 		return probe, err
 	}
-	dialer := net.Dialer{Timeout: sweepQuiet}
+	dialer := net.Dialer{Timeout: sweepLimit}
 	dialer.SetMultipathTCP(false)
 	c, err := dialer.Dial("tcp", ln.Addr().String()) // of an unspecified address, that is the local host
 	if err != nil {
