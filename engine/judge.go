@@ -160,6 +160,11 @@ func (j *judgement) tags(_ context.Context, p *Policy) *problem {
 		}
 		return wrong
 	}
+	return j.deniedTag(p)
+}
+
+// deniedTag is what the policy says of the tag, whether there is a digest or not.
+func (j *judgement) deniedTag(p *Policy) *problem {
 	if !p.Tags.denies(j.ref.Tag) {
 		return nil
 	}

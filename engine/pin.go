@@ -24,7 +24,24 @@ func (j *judgement) pin(ctx context.Context) (*Verdict, time.Duration) {
 	}
 	v := j.allowed(ReasonPinned)
 	v.Rewrite = j.image + "@" + string(j.ref.Digest)
+	j.warnOfTag(v)
 	return v, j.capped(j.allowTTL())
+}
+
+// warnOfTag says what policies that only warn have against the tag of an image that is pinned: the digest will hide it from
+// them. Those that enforce keep it from being pinned, see toPin.
+func (j *judgement) warnOfTag(v *Verdict) {
+	for _, p := range j.match {
+		wrong := j.deniedTag(p)
+		if wrong == nil {
+			continue
+		}
+		if v.words == nil {
+			v.Warning, v.words = true, &words{message: wrong.message(j.image)}
+		} else {
+			v.words.message += "; " + wrong.message(j.image)
+		}
+	}
 }
 
 // toPin tells whether the image is to get a digest. A tag that a policy denies is to stay, and be denied: with a digest

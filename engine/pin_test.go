@@ -79,6 +79,29 @@ func TestPin(t *testing.T) {
 	}
 }
 
+// TestPinWarnsOfTag: a digest hides a tag from the policies that only warn of it, so that who pins it says so.
+func TestPinWarnsOfTag(t *testing.T) {
+	t.Parallel()
+	ports := &facts{}
+	d := string(ports.push("reg.test/app:latest"))
+	e := newEngine(
+		t, ports, NoMatchDeny, policyFor(t, "pins", "reg.test/**", pins),
+		policyFor(t, "a", "reg.test/**", mode(Warn), denyTags("latest"), func(p *Policy) { p.Tags.RequireDigest = true }),
+		policyFor(t, "b", "reg.test/**", mode(Warn), denyTags("latest")), policyFor(t, "c", "reg.test/**", mode(Warn), denyTags("other")),
+	)
+	const what, remedy = `image "reg.test/app" has no tag, which means latest, and policy "`, `" denies that tag; give it a version tag or a digest`
+	for range 2 {
+		res := ask(t, e, pin("reg.test/app"))
+		v := res.Images()[0]
+		if want := what + "a" + remedy + "; " + what + "b" + remedy; res.Outcome != Allow || !v.Warning || v.Message() != want {
+			t.Errorf("%s, says\n%s\nwant\n%s", res.Outcome, v.Message(), want)
+		}
+		if v.Reason != ReasonPinned || v.Rewrite != "reg.test/app@"+d {
+			t.Errorf("%s: %s", v.Reason, v.Rewrite)
+		}
+	}
+}
+
 // TestPinOnError: what becomes of an image whose digest can't be had for now.
 func TestPinOnError(t *testing.T) {
 	t.Parallel()
