@@ -43,7 +43,7 @@ func (c *cluster) list(t testing.TB, path string) []controlled {
 func (c *cluster) pods(t testing.TB, namespace, app string, want int) []controlled {
 	t.Helper()
 	var all []controlled
-	eventually(t, func() error {
+	controllersDo(t, func() error {
 		if all = c.list(t, podsOf(namespace)+"?labelSelector=app="+app); len(all) != want {
 			return fmt.Errorf("%s has %d pods, want %d", app, len(all), want)
 		}
@@ -52,20 +52,28 @@ func (c *cluster) pods(t testing.TB, namespace, app string, want int) []controll
 	return all
 }
 
-// failedCreate waits for what a controller says of the pods that it can't make.
-func (c *cluster) failedCreate(t testing.TB, namespace, kind string) string {
+// failedCreate waits until a controller says these words of the pods that it can't make.
+func (c *cluster) failedCreate(t testing.TB, namespace, kind string, words ...string) {
 	t.Helper()
-	var message string
-	eventually(t, func() error {
+	controllersDo(t, func() error {
+		said := ""
 		for _, e := range c.list(t, "/api/v1/namespaces/"+namespace+"/events") {
-			if e.Reason == "FailedCreate" && e.InvolvedObject.Kind == kind {
-				message = e.Message
+			if e.Reason != "FailedCreate" || e.InvolvedObject.Kind != kind {
+				continue
+			}
+			if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(e.Message, w) }) {
 				return nil
 			}
+			said += "\n" + e.Message // of a service account that is not there yet, in the beginning
 		}
-		return errors.New("no event says that a pod can't be made")
+		return fmt.Errorf("no event says %q, but%s", words, said)
 	})
-	return message
+}
+
+// controllersDo waits for controllers, which are in no hurry where something has failed before.
+func controllersDo(t testing.TB, what func() error) {
+	t.Helper()
+	must(t, pollFor(clusterPatience, what))
 }
 
 // workload is an object of a kind that makes pods, labelled with their kind.
@@ -142,7 +150,7 @@ func TestControllersBehindWebhooks(t *testing.T) {
 	// A Deployment has the one ReplicaSet, however often it is looked at; and one more once it is asked for.
 	sets := func(generation, n int) {
 		t.Helper()
-		eventually(t, func() error {
+		controllersDo(t, func() error {
 			all := w.list(t, appsOf(ns, "replicasets")+"?labelSelector=app=deployment")
 			d := w.list(t, appsOf(ns, "deployments"))[0]
 			if got := d.Status; got.ObservedGeneration != int64(generation) || len(all) != n || got.Replicas < 2 {
@@ -158,7 +166,7 @@ func TestControllersBehindWebhooks(t *testing.T) {
 	// The tag moves, to what is not signed. What takes a pod's place is what was judged, and a Job, whose template can't be
 	// changed, means what it meant.
 	copyImage(t, unsigned(t).tag("1"), i.tag("1"))
-	eventually(t, func() error {
+	controllersDo(t, func() error {
 		_, err := w.do(t.Context(), w.client, http.MethodPost, appsOf(ns, "deployments")+"?dryRun=All", deployment("moved", i.tag("1")))
 		if err == nil {
 			return errors.New("the tag is taken for what it was")
@@ -171,7 +179,7 @@ func TestControllersBehindWebhooks(t *testing.T) {
 	w.kubectlFile(t, workloads(i.tag("1")), "apply", "-n", ns).refused(t, "is not signed", "job.batch/job configured")
 	first := w.pods(t, ns, "statefulset", 2)
 	w.kubectl(t, "delete", "pod", "-n", ns, "-l", "app=statefulset", "--wait=false").done(t)
-	eventually(t, func() error {
+	controllersDo(t, func() error {
 		all := w.pods(t, ns, "statefulset", 2)
 		for _, p := range all {
 			if p.Spec.Containers[0].Image != first[0].Spec.Containers[0].Image {
@@ -189,7 +197,7 @@ func TestControllersBehindWebhooks(t *testing.T) {
 	w.post(t, "/api/v1/namespaces", "{metadata: {name: "+privately+"}}")
 	w.post(t, "/api/v1/namespaces/"+privately+"/secrets", pullSecret("pull", closed.host, "e2e"))
 	account := "/api/v1/namespaces/" + privately + "/serviceaccounts/default"
-	eventually(t, func() error {
+	controllersDo(t, func() error {
 		_, err := w.do(t.Context(), w.client, http.MethodPatch, account, `{"imagePullSecrets":[{"name":"pull"}]}`)
 		return err
 	})
@@ -209,19 +217,17 @@ func TestControllersBehindWebhooks(t *testing.T) {
 	s.reload(t)
 	w.kubectl(t, "delete", "job", "job", "held", "-n", ns).done(t)
 	w.pods(t, ns, "job", 0)
-	eventually(t, func() error {
+	controllersDo(t, func() error {
 		if p := w.pods(t, ns, "held", 1)[0].Metadata; p.DeletionTimestamp == "" || !slices.Contains(p.Finalizers, "batch.kubernetes.io/job-tracking") {
 			return fmt.Errorf("it is deleted at %q, and kept by %v", p.DeletionTimestamp, p.Finalizers)
 		}
 		return nil
 	})
 	w.kubectl(t, "delete", "pod", "-n", ns, "-l", "app=replicationcontroller", "--wait=false").done(t)
-	if got := w.failedCreate(t, ns, "ReplicationController"); !strings.Contains(got, validateWebhook) || !strings.Contains(got, `is signed, but not by "release", as policy "app" requires`) {
-		t.Errorf("the event says %q", got)
-	}
+	w.failedCreate(t, ns, "ReplicationController", validateWebhook, `is signed, but not by "release", as policy "app" requires`)
 	policy("held", held.repository, releaseKey(t), pins)
 	s.reload(t)
-	w.kubectl(t, "delete", "namespace", ns, privately, "--timeout=60s").done(t)
+	w.kubectl(t, "delete", "namespace", ns, privately, "--timeout=120s").done(t)
 }
 
 // TestControllersBehindPlugin: the plugin judges no templates, so that what is refused are the pods, over and over. Once
@@ -233,10 +239,8 @@ func TestControllersBehindPlugin(t *testing.T) {
 	c := newCluster(t, clusterSettings{controllers: true, sluice: s})
 	ns := c.namespace(t)
 	c.kubectl(t, "create", "deployment", "web", "-n", ns, "--image", i.tag("1")).done(t)
-	want := fmt.Sprintf(`image policy webhook backend denied one or more images: image "%s" is not signed, and policy "signed" requires`, i.tag("1"))
-	if got := c.failedCreate(t, ns, "ReplicaSet"); !strings.Contains(got, want) {
-		t.Errorf("the event says %q, want %q", got, want)
-	}
+	c.failedCreate(t, ns, "ReplicaSet", fmt.Sprintf(
+		`image policy webhook backend denied one or more images: image "%s" is not signed, and policy "signed" requires`, i.tag("1")))
 	c.kubectl(t, "get", "pods", "-n", ns).done(t, "No resources found")
 	sign(t, i, releaseKey(t))
 	c.pods(t, ns, "web", 1)
