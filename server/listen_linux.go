@@ -38,3 +38,17 @@ func steer(ln *net.TCPListener, index uint32) error {
 	}
 	return failed
 }
+
+// queued returns how many connections wait to be accepted.
+func queued(ln *net.TCPListener) (n int) {
+	raw, err := ln.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			n = int(info.Unacked) // which is that, of a socket that listens: tcp_get_info in net/ipv4/tcp.c
+		}
+	})
+	return n
+}

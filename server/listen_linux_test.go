@@ -2,9 +2,11 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -100,6 +102,96 @@ func TestSweepLeadsAway(t *testing.T) {
 			_ = staying.Close()
 			<-accepted
 		})
+	}
+}
+
+// TestSweepTwoOfThree: two leave at once, and each leads to where the other has been, until both have found the third. That
+// it is not the newest: who is takes the place of the first that ends, and what comes in that moment may be reset.
+func TestSweepTwoOfThree(t *testing.T) {
+	t.Parallel()
+	for stays := range 2 {
+		t.Run(fmt.Sprint(stays, " stays"), func(t *testing.T) {
+			t.Parallel()
+			addr := "127.0.0.1:0"
+			var all []*net.TCPListener
+			for range 3 {
+				ln, err := listen(addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer ln.Close()
+				addr, all = ln.Addr().String(), append(all, ln)
+			}
+			answer := func(c *net.TCPConn) {
+				_, _ = c.Write([]byte{'x'})
+				_ = c.Close()
+			}
+			var accepting, calling, leaving sync.WaitGroup
+			accepting.Go(func() {
+				for {
+					c, err := all[stays].AcceptTCP()
+					if err != nil {
+						return
+					}
+					answer(c)
+				}
+			})
+			var end atomic.Bool
+			for range 4 {
+				calling.Go(func() {
+					for !end.Load() {
+						if _, err := ask(addr); err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			for i, ln := range all {
+				if i != stays {
+					leaving.Go(func() {
+						if err := sweep(ln, answer); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+			}
+			leaving.Wait()
+			end.Store(true)
+			calling.Wait()
+			_ = all[stays].Close()
+			accepting.Wait()
+		})
+	}
+}
+
+// TestGuideAsks: where nobody else connects, its own connection tells where it leads to.
+func TestGuideAsks(t *testing.T) {
+	t.Parallel()
+	first, err := listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	second, err := listen(first.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	for _, ln := range []*net.TCPListener{second, first} {
+		g := guide{ln: ln}
+		if g.lead(); g.err != nil {
+			t.Fatal(g.err)
+		}
+		if c := next(first); c == nil || !g.sent(c) || !g.took() {
+			t.Errorf("%v has come", c)
+		}
+		if g.lead(); g.err != nil {
+			t.Fatal(g.err)
+		}
+		if c := next(second); c == nil || !g.sent(c) {
+			t.Errorf("%v has come after that", c)
+		}
 	}
 }
 

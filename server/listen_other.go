@@ -13,3 +13,5 @@ import (
 func ReusePort(_, _ string, _ syscall.RawConn) error { return nil }
 
 func steer(*net.TCPListener, uint32) error { return errors.ErrUnsupported }
+
+func queued(*net.TCPListener) int { return 0 }

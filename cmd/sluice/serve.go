@@ -171,13 +171,13 @@ func newService(ctx context.Context, f serveFlags, stderr io.Writer) (_ *service
 	return s, nil
 }
 
-// listen opens both ports.
+// listen opens both ports. That for reviews comes last: from then on there may be callers, who are not to be let down.
 func (s *service) listen() error {
-	if err := s.front.Listen(); err != nil {
-		return invalid(err, "another process may have the port; see listen in the configuration")
-	}
 	if err := s.admin.Listen(); err != nil {
 		return invalid(err, "another process may have the port; see admin.listen in the configuration")
+	}
+	if err := s.front.Listen(); err != nil {
+		return invalid(err, "another process may have the port; see listen in the configuration")
 	}
 	return nil
 }
