@@ -276,64 +276,6 @@ func TestForbiddenLogin(t *testing.T) {
 	wantFailure(t, err, engine.ReasonRegistryDenied, "refused access (40", secretWord)
 }
 
-// TestHiddenFromLogin: some registries say 404 of what a login may not see. Another is tried, until one was let in to the
-// repository; and what was missing for one is missing, whatever the others are told.
-func TestHiddenFromLogin(t *testing.T) {
-	t.Parallel()
-	guest, banned, other := engine.NewLogin("guest", "x"), engine.NewLogin("banned", "x"), engine.NewLogin("other", "x")
-	told := map[string]int{"guest": http.StatusNotFound, "banned": http.StatusForbidden}
-	for name, auth := range bothAuths {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			reg := private(t, auth)
-			want := push(t, reg, "team/app:1")
-			hide := registrytest.Hook(func(w http.ResponseWriter, r *http.Request) bool {
-				user, _, _ := r.BasicAuth()
-				if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer of-"); ok {
-					user = token
-				}
-				status := told[user]
-				if status != 0 {
-					w.WriteHeader(status)
-				}
-				return status != 0
-			})
-			for _, kind := range []registrytest.Class{registrytest.ManifestByTag, registrytest.ManifestByDigest, registrytest.Referrers} {
-				reg.SetFault(kind, hide)
-			}
-			reg.SetFault(registrytest.Token, registrytest.Hook(func(w http.ResponseWriter, r *http.Request) bool {
-				user, _, _ := r.BasicAuth()
-				if told[user] != 0 {
-					_, _ = w.Write([]byte(`{"token":"of-` + user + `"}`))
-				}
-				return told[user] != 0
-			}))
-			r := plain(t, reg)
-			tag, digest := ref(t, "%s/team/app:1", reg.Host()), ref(t, "%s/team/app@%s", reg.Host(), want)
-			both := access("both", guest, rightLogin)
-			if got, err := r.Resolve(wait(t), as(tag, both), engine.KnownFacts); err != nil || got.Digest != want {
-				t.Errorf("%+v, %v", got, err)
-			}
-			reg.Reset()
-			_, err := r.Resolve(wait(t), as(ref(t, "%s/team/app:2", reg.Host()), both), engine.KnownFacts)
-			wantFailure(t, err, engine.ReasonImageNotFound, "has no such image")
-			if got := reg.Counts().ManifestByTag; got != 1 {
-				t.Errorf("%d requests where it is known who may see the repository", got)
-			}
-			if _, err := r.Manifest(wait(t), as(digest, access("digest", guest, rightLogin))); err != nil {
-				t.Error(err)
-			}
-			if list, err := r.Referrers(wait(t), as(digest, access("referrers", guest, rightLogin))); err != nil || list.FallbackTag {
-				t.Errorf("%+v, %v", list, err)
-			}
-			for _, a := range []*engine.Access{access("a", guest), access("b", guest, banned, other), access("c", other, guest)} {
-				_, err := r.Resolve(wait(t), as(tag, a), engine.KnownFacts)
-				wantFailure(t, err, engine.ReasonImageNotFound, "has no such image")
-			}
-		})
-	}
-}
-
 // TestRejectedTokenIsRenewed once, for the login that it was given to, before another is tried.
 func TestRejectedTokenIsRenewed(t *testing.T) {
 	t.Parallel()

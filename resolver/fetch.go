@@ -87,7 +87,8 @@ type reply struct {
 // they are allowed.
 func (r *Resolver) get(ctx context.Context, e endpoint, a ask, repository, path string) (reply, error) {
 	budget := e.budget()
-	u := &url.URL{Scheme: e.scheme(), Host: e.address(), Path: path, RawQuery: e.query(a.query)}
+	content := &url.URL{Scheme: e.scheme(), Host: e.address(), Path: path, RawQuery: e.query(a.query)}
+	u := content
 	w := r.newWallet(e, repository)
 	g, fresh, err := r.remembered(ctx, &w)
 	if err != nil {
@@ -110,10 +111,14 @@ func (r *Resolver) get(ctx context.Context, e endpoint, a ask, repository, path 
 		}
 		rep, err := r.send(ctx, e, a, u, &budget)
 		if err != nil && a.authorization != "" && w.excuses(ctx, err) {
-			if g, fresh, err = r.without(ctx, &w, g.challenge, err); err != nil {
+			g, fresh, err = r.without(ctx, &w, g.challenge, err)
+			if err != nil && missing.status != 0 && refused(err) {
+				return end(missing)
+			}
+			if err != nil {
 				return reply{}, err
 			}
-			budget = e.budget()
+			u, budget = content, e.budget()
 			continue
 		}
 		if err != nil {
@@ -136,6 +141,7 @@ func (r *Resolver) get(ctx context.Context, e endpoint, a ask, repository, path 
 			if g == nil {
 				return end(rep)
 			}
+			u = content // where a redirect has led one login is not for another
 		case http.StatusUnauthorized, http.StatusForbidden:
 			c, ok := parseChallenges(rep.header)
 			if rep.status == http.StatusForbidden {
@@ -154,6 +160,7 @@ func (r *Resolver) get(ctx context.Context, e endpoint, a ask, repository, path 
 			if g == nil {
 				return end(rep)
 			}
+			u = content
 		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
 			http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 			if redirects++; redirects > maxRedirects {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"sluice/cache"
 	"sluice/engine"
 )
 
@@ -29,9 +30,16 @@ type identity struct {
 // choiceKey is a repository, as seen by an Access.
 type choiceKey struct{ host, repository, access string }
 
-// maxChoices is how many repositories are remembered with the identity that was let in. It is a hint: losing one costs
-// requests alone.
-const maxChoices = 4096
+// choice is the identity that was let in. It is a hint, and ends: who was let in then may see nothing now.
+type choice struct {
+	identity identity
+	until    cache.Instant
+}
+
+const (
+	maxChoices = 4096 // repositories
+	choiceTTL  = maxGrantTTL
+)
 
 // accessID returns what tells an Access from others in keys; empty for nobody's.
 func accessID(a *engine.Access) string {
@@ -73,8 +81,9 @@ func (r *Resolver) newWallet(e endpoint, repository string) wallet {
 		w.ofAccess = min(len(e.access.Logins(e.host, repository)), maxLogins)
 	}
 	if w.several() {
-		if id, ok := r.choices.Get(w.choice()); ok && (id.access == "" || id.n < w.ofAccess) {
-			w.first = &id
+		c, ok := r.choices.Get(w.choice())
+		if ok && r.grants.Now() < c.until && (c.identity.access == "" || c.identity.n < w.ofAccess) {
+			w.first = &c.identity
 		}
 	}
 	return w
@@ -134,15 +143,17 @@ func (w *wallet) excuses(ctx context.Context, err error) bool {
 }
 
 // unproven tells whether another login may find what the current one was told is not there: some registries say so of
-// what one may not see. Once one was let in to the repository, that one is believed.
-func (w *wallet) unproven() bool { return w.begun && w.first == nil && w.several() }
+// what one may not see. Who was let in to the repository is believed.
+func (w *wallet) unproven() bool {
+	return w.begun && (w.first == nil || *w.first != w.current) && w.several()
+}
 
 // letIn notes that the current identity was let in.
 func (w *wallet) letIn() {
 	if !w.begun || !w.several() || w.first != nil && *w.first == w.current {
 		return
 	}
-	w.r.choices.Put(w.choice(), w.current)
+	w.r.choices.Put(w.choice(), choice{w.current, w.r.grants.Now() + cache.Instant(choiceTTL)})
 }
 
 // credential returns the login of an identity, if it has one.

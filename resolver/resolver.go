@@ -34,7 +34,7 @@ type Resolver struct {
 	tags        *cache.Cache[string, engine.Digest] // by registry/repository:tag, after an Access's ID and a blank
 	keychain    Keychain                            // may be nil
 	grants      *cache.Cache[grantKey, *grant]
-	choices     *cache.Memo[choiceKey, identity]
+	choices     *cache.Memo[choiceKey, choice]
 	noReferrers *cache.Cache[repositoryKey, struct{}] // repositories without a referrers API
 	indexes     *cache.Cache[indexKey, []engine.Child]
 	closers     []func()
@@ -66,7 +66,7 @@ func newResolver(c Config, dial dialFunc) (*Resolver, error) {
 		return nil, err
 	}
 	r := &Resolver{userAgent: []string{c.UserAgent}, observe: c.Observe, tagTTL: c.TagTTL, keychain: c.Keychain}
-	r.choices = cache.NewMemo[choiceKey, identity](maxChoices)
+	r.choices = cache.NewMemo[choiceKey, choice](maxChoices)
 	for i, entry := range c.Registries {
 		reg, err := newRegistry(entry, c.HostsDirs, dial)
 		if err != nil {
