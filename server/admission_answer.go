@@ -42,8 +42,10 @@ func (d *door) writeAdmission(x *exchange) int {
 	w.UID, w.Allowed = a.review.UID, x.result.Outcome == engine.Allow
 	ruling := x.result.Ruling()
 	switch {
-	case w.Allowed && x.kind == mutate: // it is no verdict; what was found is said all the same
-		w.Audit = appendAudit(w.Audit, x.result.Details())
+	case w.Allowed && x.kind == mutate: // it is no verdict; what was found is said all the same, unless it is not what is written
+		if !a.change(&x.result) {
+			w.Audit = appendAudit(w.Audit, x.result.Details())
+		}
 	case ruling != nil:
 		w.Prepared = ruling.Form(prepareAudit)
 		w.Audit = appendAudit(w.Audit, x.result.Details())
@@ -52,7 +54,6 @@ func (d *door) writeAdmission(x *exchange) int {
 	}
 	if w.Allowed {
 		a.warn(&x.result)
-		a.change(&x.result)
 		w.Warnings, w.Patch = a.warnings, a.patch
 	} else {
 		w.Code, w.Reason, w.Message = codeDenied, wordDenied, x.result.Message()
@@ -93,8 +94,8 @@ func (a *admission) say(text string) {
 	a.warnings = append(a.warnings, a.text[from:len(a.text):len(a.text)])
 }
 
-// change collects what is to be written in place of what.
-func (a *admission) change(res *engine.Result) {
+// change collects what is to be written in place of what, and tells whether some of it is what was there before.
+func (a *admission) change(res *engine.Result) (restores bool) {
 	r := &a.review
 	for _, t := range a.touched {
 		image := &r.Images[t.index]
@@ -108,11 +109,12 @@ func (a *admission) change(res *engine.Result) {
 		update := r.Operation == operationUpdate
 		job := update && r.ObjectKind == kindJob
 		fixed := job || update && r.ObjectKind == kindPod && !(t.added && r.SubResource == subresourceEphemeral)
-		switch rest, same := strings.CutPrefix(t.was, image.Image); {
-		case v.Rewrite == "", v.Rewrite == image.Image:
-		case job && same && strings.HasPrefix(rest, "@"):
-			op.Rewrite = t.was
-		default:
+		rest, same := strings.CutPrefix(t.was, image.Image)
+		had := job && same && strings.HasPrefix(rest, "@")
+		switch {
+		case had && (v.Rewrite != "" || v.Reason == engine.ReasonImageNotFound): // which a policy would pin
+			op.Rewrite, restores = t.was, true
+		case v.Rewrite != image.Image:
 			op.Rewrite = v.Rewrite
 		}
 		op.AlwaysPull = v.AlwaysPull && image.PullPolicy != "Always" && !fixed
@@ -120,6 +122,7 @@ func (a *admission) change(res *engine.Result) {
 			a.patch = append(a.patch, op)
 		}
 	}
+	return restores
 }
 
 // nothing answers a review that asks about no image.

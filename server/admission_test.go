@@ -117,6 +117,7 @@ func TestAdmission(t *testing.T) {
 		{name: "update of one image", path: m, ask: asked{kind: "Deployment", group: "apps", operation: "UPDATE", object: deployment("both.example/a:2", "both.example/b:1"), old: deployment("both.example/a:1", "both.example/b:1")}, patch: patched(image(template, "both.example/a", "2"), always(template))},
 		{name: "update of a pull policy", path: m, ask: asked{kind: "Deployment", group: "apps", operation: "UPDATE", object: deployment("pull.example/a Never"), old: deployment("pull.example/a Always")}, patch: patched(always(template))},
 		{name: "a Job's tag that has moved", path: m, ask: asked{kind: "Job", group: "batch", operation: "UPDATE", object: deployment("both.example/a:1 Never"), old: deployment(moved + " IfNotPresent")}, patch: patched(template + "/image=" + moved)},
+		{name: "a Job's tag that is gone", path: m, ask: asked{kind: "Job", group: "batch", operation: "UPDATE", object: deployment("gone.example/a"), old: deployment("gone.example/a@" + digestOf("a"))}, patch: patched(template + "/image=gone.example/a@" + digestOf("a"))},
 		{name: "a Deployment's tag that has moved", path: m, ask: asked{kind: "Deployment", group: "apps", operation: "UPDATE", object: deployment("both.example/a:1 Always"), old: deployment(moved + " Always")}, patch: patched(image(template, "both.example/a", "1"))},
 		{name: "a Job's other tag", path: m, ask: asked{kind: "Job", group: "batch", operation: "UPDATE", object: deployment("both.example/a:1"), old: deployment("both.example/a:11")}, patch: patched(image(template, "both.example/a", "1"))},
 		{name: "a Job's tag that is no policy's to pin", path: m, ask: asked{kind: "Job", group: "batch", operation: "UPDATE", object: deployment("good.example/a"), old: deployment("good.example/a@" + digestOf("a"))}},
@@ -192,6 +193,12 @@ func TestAdmission(t *testing.T) {
 					}
 					if diff := cmp.Diff(test.patch, operations(t, got.Patch)); diff != "" {
 						t.Errorf("the patch: %s", diff)
+					}
+					for _, op := range test.patch { // the annotation, if there is one, is of what is written
+						_, written, _ := strings.Cut(op, "=")
+						if d := got.AuditAnnotations["digests"]; d != "" && strings.Contains(written, "@") && !strings.Contains(d, written) {
+							t.Errorf("%s is written, and the annotation says %q", written, d)
+						}
 					}
 					if len(got.Warnings) != len(test.warnings) {
 						t.Fatalf("warnings %q", got.Warnings)

@@ -35,6 +35,7 @@ type client struct {
 	requests, missing, forbidden, failed atomic.Uint64
 	took                                 atomic.Int64 // nanoseconds
 	wrong                                atomic.Pointer[string]
+	good                                 atomic.Bool // something was granted once
 }
 
 func newClient(c Config) (*client, error) {
@@ -106,18 +107,28 @@ func (c *client) get(ctx context.Context, path string, into any) error {
 	c.took.Add(int64(time.Since(begun)))
 	switch {
 	case err == nil:
-		c.wrong.Store(nil)
+		c.granted()
 	case errors.Is(err, errNotFound):
 		c.missing.Add(1)
-		c.wrong.Store(nil)
+		c.granted()
 	case errors.Is(err, errForbidden):
 		c.forbidden.Add(1)
-		c.note(err)
-	case ctx.Err() == nil:
+		if !c.good.Load() { // or else it may be as it should be: of this namespace, or for this account
+			c.note(err)
+		}
+	case ctx.Err() == nil || time.Since(begun) >= patience: // it was not just that nobody waits any more
 		c.failed.Add(1)
 		c.note(err)
 	}
 	return err
+}
+
+// patience is what the API server may take before it is at fault, however little time the caller has left.
+const patience = time.Second
+
+func (c *client) granted() {
+	c.good.Store(true)
+	c.wrong.Store(nil)
 }
 
 // note keeps what is wrong until it is right, without saying what was asked for.
@@ -174,6 +185,9 @@ func (c *client) send(ctx context.Context, path, token string) (status int, body
 	req.Header.Set("User-Agent", "sluice")
 	c.requests.Add(1)
 	reply, err := c.http.Do(req)
+	if err != nil && strings.Contains(err.Error(), token) { // net/http quotes what is no HTTP
+		return 0, nil, errors.New("the API server's answer is no HTTP, and repeats the token")
+	}
 	if err != nil {
 		return 0, nil, err
 	}

@@ -208,32 +208,6 @@ func TestATokenIsReadAgainWhenItIsNotTaken(t *testing.T) {
 	}
 }
 
-// TestWrong: what is wrong is told until it is right, without what was asked for.
-func TestWrong(t *testing.T) {
-	t.Parallel()
-	a := newAPI()
-	a.secret("shop", "good", "u")
-	l := start(t, a, nil)
-	f := func(namespace string, status int, want string) {
-		t.Helper()
-		a.set(func() { a.status[""] = status })
-		l.load(t, namespace, "", "good")
-		if got := l.Wrong(); want == "" && got != "" || !strings.Contains(got, want) || strings.Contains(got, "namespaces") {
-			t.Errorf("%d: %q, want %q", status, got, want)
-		}
-	}
-	f("shop", 0, "")
-	f("a", http.StatusForbidden, "RBAC does not let this service account get it")
-	f("b", 0, "") // answered by 404
-	f("c", http.StatusInternalServerError, "the API server answers 500")
-	l.Close()
-	stopped := start(t, a, func(c *Config) { c.Server = "https://127.0.0.1:1" })
-	stopped.load(t, "shop", "", "good")
-	if got := stopped.Wrong(); !strings.Contains(got, "connection refused") || strings.Contains(got, "namespaces") {
-		t.Errorf("%q", got)
-	}
-}
-
 func TestFailuresAreNoAccess(t *testing.T) {
 	t.Parallel()
 	a := newAPI()
