@@ -116,9 +116,12 @@ func (c *client) get(ctx context.Context, path string, into any) error {
 		if !c.good.Load() { // or else it may be as it should be: of this namespace, or for this account
 			c.note(err)
 		}
-	case ctx.Err() == nil || time.Since(begun) >= patience: // it was not just that nobody waits any more
+	case ctx.Err() == nil:
 		c.failed.Add(1)
 		c.note(err)
+	case time.Since(begun) >= patience: // or else nobody waits any more, which is all that is wrong
+		c.failed.Add(1)
+		c.note(errors.New("the API server does not answer"))
 	}
 	return err
 }

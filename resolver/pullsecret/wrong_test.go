@@ -54,7 +54,7 @@ func TestHangingAPI(t *testing.T) {
 			defer cancel()
 			l.Load(ctx, "shop", "", []string{"mine"})
 			synctest.Wait() // the load itself ends after its caller
-			if got := l.Wrong() != ""; got != wrong || l.Stats().Failed > 0 != wrong {
+			if got := l.Wrong() == "the API server does not answer"; got != wrong || l.Stats().Failed > 0 != wrong {
 				t.Errorf("after %s: %q, %+v", patient, l.Wrong(), l.Stats())
 			}
 			close(hold)
