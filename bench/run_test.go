@@ -68,6 +68,25 @@ func mustRun(t *testing.T, p Plan) *Result {
 	return res
 }
 
+// mustRunClosed runs a closed loop until that many reviews were picked, however long that takes.
+func mustRunClosed(t *testing.T, p Plan, reviewed int) *Result {
+	t.Helper()
+	ctx, enough := context.WithCancel(t.Context())
+	defer enough()
+	all := &reviews{}
+	p.Duration, p.Workload = time.Hour, &counted{make: func(i int) Review {
+		if i == reviewed {
+			enough()
+		}
+		return all.Next()
+	}}
+	res, err := Run(ctx, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
 func TestOpenLoop(t *testing.T) {
 	c := &client{do: right}
 	res := mustRun(t, Plan{
@@ -208,7 +227,7 @@ func TestClosedLoop(t *testing.T) {
 		defer inFlight.Add(-1)
 		return right(ctx, r)
 	}}
-	res := mustRun(t, Plan{Client: c, Closed: 7, Duration: 50 * time.Millisecond})
+	res := mustRunClosed(t, Plan{Client: c, Closed: 7}, 1000)
 	if most.Load() > 7 || res.Counts.Sent < 7 || res.Load.Closed != 7 || res.Counts.Wrong != 0 {
 		t.Errorf("%d in flight, %+v", most.Load(), res.Counts)
 	}
@@ -241,11 +260,15 @@ func TestSender(t *testing.T) {
 	defer close(s.queue)
 	for name, p := range map[string]Plan{
 		"open":   {Schedule: burst(50)},
-		"closed": {Closed: 7, Duration: 20 * time.Millisecond},
+		"closed": {Closed: 7},
 	} {
 		p.Client = s
 		s.calls.Store(0)
-		res := mustRun(t, p)
+		run := mustRun
+		if p.Closed > 0 {
+			run = func(t *testing.T, p Plan) *Result { return mustRunClosed(t, p, 1000) }
+		}
+		res := run(t, p)
 		if n := res.Counts; n.Sent != s.calls.Load() || n.Answered() != n.Sent || n.Sent < 7 || n.Wrong != 0 || n.Denied == 0 {
 			t.Errorf("%s: %d calls, %+v", name, s.calls.Load(), n)
 		}
@@ -269,7 +292,7 @@ func (s *atOnce) Send(_ *Review, _ time.Time, done Receiver) {
 
 func TestSenderAnswersAtOnce(t *testing.T) {
 	s := &atOnce{}
-	res := mustRun(t, Plan{Client: s, Closed: 1, Duration: 20 * time.Millisecond})
+	res := mustRunClosed(t, Plan{Client: s, Closed: 1}, 1000)
 	if res.Counts.Sent < 2 || s.deepest.Load() > 50 {
 		t.Errorf("%d reviews, one in the other up to %d calls deep", res.Counts.Sent, s.deepest.Load())
 	}

@@ -7,12 +7,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"sluice/deploy"
 )
+
+// TestMain has files and directories made with the modes that they are asked for, whoever runs the tests.
+func TestMain(m *testing.M) {
+	syscall.Umask(0o022)
+	os.Exit(m.Run())
+}
 
 // tree reads everything under dir: path to mode and content.
 func tree(t *testing.T, dir string) map[string]string {

@@ -16,7 +16,7 @@ import (
 // timeoutFor is short where it is what the test waits for.
 func timeoutFor(reason engine.Reason) time.Duration {
 	if reason == engine.ReasonTimeout {
-		return 100 * time.Millisecond
+		return time.Second
 	}
 	return 20 * time.Second
 }

@@ -157,7 +157,7 @@ func TestMirrorFaults(t *testing.T) {
 			h.origin.SetFaultEverywhere(c.origin)
 			r := h.resolver(t, plainMirror, func(e *Registry) {
 				if strings.HasPrefix(c.name, "hang") {
-					e.Timeout = 100 * time.Millisecond
+					e.Timeout = time.Second
 				}
 			})
 			tagged, byDigest := ref(t, "%s/team/app:1", registryHost), ref(t, "%s/team/app@%s", registryHost, want)

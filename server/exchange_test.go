@@ -188,7 +188,7 @@ func TestExpectContinue(t *testing.T) {
 // TestSlowBody lets bodies stall before and behind the point up to which they are read without asking for room.
 func TestSlowBody(t *testing.T) {
 	t.Parallel()
-	f := start(t, allowAll(), func(_ *fixture, c *Config) { c.ReadTimeout = 100 * time.Millisecond })
+	f := start(t, allowAll(), func(_ *fixture, c *Config) { c.ReadTimeout = time.Second })
 	eachProtocol(t, func(t *testing.T, proto string) {
 		for _, length := range []int64{500, 500_000, -1} {
 			stalled, done := io.Pipe()
@@ -210,7 +210,7 @@ func TestSlowBody(t *testing.T) {
 // TestRawH1 sends what no client library would.
 func TestRawH1(t *testing.T) {
 	t.Parallel()
-	f := start(t, allowAll(), func(_ *fixture, c *Config) { c.ReadTimeout = 150 * time.Millisecond })
+	f := start(t, allowAll(), func(_ *fixture, c *Config) { c.ReadTimeout = 3 * time.Second })
 	post := func(headers, body string) string {
 		return fmt.Sprintf("POST /?timeout=30s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n%s", headers, len(body), body)
 	}

@@ -300,7 +300,7 @@ func (f *fixture) closeGate(t *testing.T) (open func()) {
 func TestWaitingEnds(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, proto string) {
-		f := start(t, allowAll(), func(_ *fixture, c *Config) { c.HandshakeTimeout = 300 * time.Millisecond })
+		f := start(t, allowAll(), func(_ *fixture, c *Config) { c.HandshakeTimeout = 3 * time.Second })
 		kept := client(t, proto, f.clientTLS(t))
 		do(t, kept, request(t, "POST", f.url("/"), reviewOf("a")))
 		open := f.closeGate(t)

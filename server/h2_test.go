@@ -81,7 +81,7 @@ func replied(t *testing.T, fr *http2.Framer, id uint32) (status, body string) {
 // TestRawH2 sends what no client library would.
 func TestRawH2(t *testing.T) {
 	t.Parallel()
-	f := start(t, allowAll(), func(_ *fixture, c *Config) { c.ReadTimeout = 150 * time.Millisecond })
+	f := start(t, allowAll(), func(_ *fixture, c *Config) { c.ReadTimeout = 3 * time.Second })
 	fr, _ := f.framer(t)
 	for i, test := range []struct {
 		headers []string
@@ -112,7 +112,7 @@ func TestRawH2(t *testing.T) {
 	if err := fr.WritePing(false, [8]byte{}); err != nil {
 		t.Fatal(err)
 	}
-	pause(t.Context(), 200*time.Millisecond)
+	pause(t.Context(), time.Second)
 	post(t, fr, 99)
 	if err := fr.WriteData(99, true, []byte(reviewOf("a"))); err != nil {
 		t.Fatal(err)

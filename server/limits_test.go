@@ -143,7 +143,7 @@ func TestWaitingIsBounded(t *testing.T) {
 func TestQuietConnections(t *testing.T) {
 	t.Parallel()
 	f := start(t, allowAll(), func(f *fixture, c *Config) {
-		c.HandshakeTimeout, c.ReadTimeout, c.IdleTimeout = 500*time.Millisecond, 30*time.Millisecond, time.Second
+		c.HandshakeTimeout, c.ReadTimeout, c.IdleTimeout = 3*time.Second, 2*time.Second, 6*time.Second
 	})
 	silent, err := net.Dial("tcp", f.Addr().String())
 	if err != nil {
@@ -165,7 +165,7 @@ func TestQuietConnections(t *testing.T) {
 
 	// A connection kept for later outlives the time that one request may take, and ends with the idle timeout.
 	spare := f.rawDial(t, "http/1.1")
-	_ = spare.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+	_ = spare.SetReadDeadline(time.Now().Add(3 * time.Second))
 	if _, err := spare.Read(make([]byte, 1)); err == nil || !strings.Contains(err.Error(), "timeout") {
 		t.Errorf("a spare connection was ended: %v", err)
 	}

@@ -219,7 +219,7 @@ func TestStubbornService(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.patience = 50 * time.Millisecond
+	v.patience = 3 * time.Second
 	v.stop()
 	if !gone(v.pid) {
 		t.Error("it is still there")

@@ -192,7 +192,7 @@ func TestHostileRegistry(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, "username"), []byte(user), 0o600))
 	must(t, os.WriteFile(filepath.Join(dir, "password"), []byte(password), 0o600))
 	settings := settings{
-		registry: fmt.Sprintf("  timeout: 1s\n  retries: 0\n  usernameFile: %q\n  passwordFile: %q\n",
+		registry: fmt.Sprintf("  timeout: 3s\n  retries: 0\n  usernameFile: %q\n  passwordFile: %q\n",
 			filepath.Join(dir, "username"), filepath.Join(dir, "password")),
 		rules: []rule{{name: "signed", images: "**", key: releaseKey(t)}},
 	}
