@@ -81,7 +81,7 @@ func replied(t *testing.T, fr *http2.Framer, id uint32) (status, body string) {
 // TestRawH2 sends what no client library would.
 func TestRawH2(t *testing.T) {
 	t.Parallel()
-	f := start(t, allowAll(), func(_ *fixture, c *Config) { c.ReadTimeout = 3 * time.Second })
+	f := start(t, allowAll(), func(_ *fixture, c *Config) { c.ReadTimeout = 2 * time.Second })
 	fr, _ := f.framer(t)
 	for i, test := range []struct {
 		headers []string
