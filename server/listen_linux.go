@@ -23,7 +23,8 @@ func ReusePort(_, _ string, raw syscall.RawConn) error {
 // such socket, any will do. Handshakes that have begun go on where they are.
 //
 // It is a program of one instruction, for which a process needs no capability, unlike for one of SO_ATTACH_FILTER (since
-// Linux 6.18). It stays with the port; with the two sockets of a hand-over, it makes no difference to the one that remains.
+// Linux 6.18). It stays with the port: of no consequence for the one that remains, but while the next two share the port,
+// all new connections may go to one of them.
 func steer(ln *net.TCPListener, index uint32) error {
 	program := unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: index}}
 	raw, err := ln.SyscallConn()
