@@ -97,6 +97,10 @@ func (a *admission) say(text string) {
 // change collects what is to be written in place of what, and tells whether some of it is what was there before.
 func (a *admission) change(res *engine.Result) (restores bool) {
 	r := &a.review
+	update := r.Operation == operationUpdate
+	// A Job's template can't be changed, so that its manifest with a tag, applied again, is to mean the digest that it has;
+	// nor can the pull policy of a pod's containers be, but for that of containers that come with the change.
+	job, pod := update && r.ObjectKind == kindJob, update && r.ObjectKind == kindPod
 	for _, t := range a.touched {
 		image := &r.Images[t.index]
 		v := res.Find(image.Image)
@@ -104,11 +108,6 @@ func (a *admission) change(res *engine.Result) (restores bool) {
 			continue
 		}
 		op := wire.PatchOp{Image: image}
-		// A Job's template can't be changed, so that its manifest with a tag, applied again, is to mean the digest that it
-		// got; nor can the pull policy of a pod's containers be, but for that of containers that come with the change.
-		update := r.Operation == operationUpdate
-		job := update && r.ObjectKind == kindJob
-		fixed := job || update && r.ObjectKind == kindPod && !(t.added && r.SubResource == subresourceEphemeral)
 		rest, same := strings.CutPrefix(t.was, image.Image)
 		had := job && same && strings.HasPrefix(rest, "@")
 		switch {
@@ -117,6 +116,7 @@ func (a *admission) change(res *engine.Result) (restores bool) {
 		case v.Rewrite != image.Image:
 			op.Rewrite = v.Rewrite
 		}
+		fixed := job || pod && !(t.added && r.SubResource == subresourceEphemeral)
 		op.AlwaysPull = v.AlwaysPull && image.PullPolicy != "Always" && !fixed
 		if op.Rewrite != "" || op.AlwaysPull {
 			a.patch = append(a.patch, op)
